@@ -1,0 +1,41 @@
+"""Everything that crosses stages: the jobs, and when they run by themselves."""
+
+import dagster as dg
+
+from moovitamix.partitions import daily
+
+FEATURES = dg.AssetSelection.assets("user_features", "user_item_matrix")
+
+ingest_day = dg.define_asset_job(
+    "ingest_day",
+    selection=dg.AssetSelection.groups("ingest", "warehouse"),
+    description=(
+        "Pull what is missing, stage, judge and publish a day, or a range of days in one run."
+    ),
+)
+
+retrain = dg.define_asset_job(
+    "retrain",
+    selection=FEATURES
+    | dg.AssetSelection.assets("als_model", "model_evaluation", "champion_model"),
+    description="Fit a model on all published days, evaluate it, and promote it if it is fit.",
+)
+
+refresh_serving = dg.define_asset_job(
+    "refresh_serving",
+    selection=FEATURES | dg.AssetSelection.groups("serve"),
+    description="Score the champion on the newest days and publish one cache generation.",
+)
+
+ingest_daily = dg.build_schedule_from_partitioned_job(
+    ingest_day,
+    name="ingest_daily",
+    description="Every night at 02:15 UTC: the day before.",
+    hour_of_day=2,
+    minute_of_hour=15,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+
+JOBS = (ingest_day, retrain, refresh_serving)
+SCHEDULES = (ingest_daily,)
+PARTITIONS = daily

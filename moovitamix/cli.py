@@ -1,0 +1,279 @@
+"""The command line. Each command says what it does; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from moovitamix import __version__
+from moovitamix.errors import MoovitaMixError, SettingsError
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class _Day(click.ParamType[date]):
+    """A day as YYYY-MM-DD."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        try:
+            return value if isinstance(value, date) else date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no day: write it as 2026-11-22.", param, ctx)
+
+
+DAY = _Day()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, package_name="moovitamix")
+def cli() -> None:
+    r"""A listening API turned into daily recommendations.
+
+    \b
+    Start here:
+      moovitamix run               everything once, from pull to cache, with a summary
+      moovitamix recommend USER    what a user hears next
+      moovitamix dev               the Dagster UI with lineage, partitions and checks
+
+    Nothing needs to be configured: without settings, a real Postgres, a real Valkey and a
+    demonstration source run on this machine. `moovitamix config` lists the settings.
+    """
+
+
+@cli.command()
+@click.option("--date", "day", type=DAY, metavar="D", help="Only this day, loaded already or not.")
+@click.option("--from", "first", type=DAY, metavar="D", help="From this day on.")
+@click.option("--to", "last", type=DAY, metavar="D", help="Up to this day.")
+@click.option(
+    "--into-csv",
+    is_flag=False,
+    flag_value="exports",
+    default=None,
+    metavar="[DIR]",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Load, then export the six tables as CSV into DIR (exports/); train and serve nothing.",
+)
+@click.option("--refresh", is_flag=True, help="Pull again although the last pull covers the days.")
+@click.option("--ephemeral", is_flag=True, help="Stop the servers that this command has started.")
+@click.option(
+    "--log-level",
+    type=click.Choice(_LEVELS, case_sensitive=False),
+    default="INFO",
+    show_default=True,
+    help="DEBUG shows every sentence, and where the time went.",
+)
+def run(
+    day: date | None,
+    first: date | None,
+    last: date | None,
+    into_csv: Path | None,
+    refresh: bool,
+    ephemeral: bool,
+    log_level: str,
+) -> None:
+    r"""The main job: everything, from pull to cache.
+
+    Pulls the source, loads every day up to yesterday that is missing, trains a model when there
+    is no champion, publishes the lists to Redis, and ends with a summary. Run again, it takes
+    only what is new. Stopped at any moment, the next run completes what is missing.
+
+    \b
+    Examples:
+      moovitamix run
+      moovitamix run --from 2026-11-01 --to 2026-11-07
+      moovitamix run --into-csv=tables
+      MOOVITAMIX_SOURCE_URL=https://api.example.com moovitamix run
+    """
+    from moovitamix.embedded import services
+    from moovitamix.main_job import Request
+    from moovitamix.run import run_main_job
+
+    if day and (first or last):
+        raise click.UsageError("Give either --date or --from and --to.")
+    request = Request(day or first, day or last, refresh, recommend=into_csv is None)
+    before = services.running() if ephemeral else {}
+    try:
+        succeeded = run_main_job(
+            console, request, into_csv, logging.getLevelName(log_level.upper())
+        )
+    finally:
+        if ephemeral:
+            services.stop(name for name, ran in before.items() if not ran)
+    if not succeeded:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("user", type=int)
+@click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
+def recommend(user: int, limit: int) -> None:
+    """What the user with this id hears next, best first.
+
+    Unknown users, and those without listens, are answered too: with what is popular in their
+    favourite genres, or over all. The last line says which it was.
+    """
+    from moovitamix import lists
+
+    lists.print_recommendations(console, user, limit)
+
+
+@cli.command()
+@click.argument("track", type=int)
+@click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
+def similar(track: int, limit: int) -> None:
+    """The tracks most like the one with this id, by who listens to them."""
+    from moovitamix import lists
+
+    lists.print_similar(console, track, limit)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the UI listens.")
+@click.option("--port", type=int, default=3000, show_default=True)
+def dev(host: str, port: int) -> None:
+    """The Dagster UI and its daemon, on the same servers and history as `run`.
+
+    Browse the lineage, launch a day or a backfill, read checks and metadata; the daily schedule
+    is on. Ctrl-C stops both; the embedded servers go on until `moovitamix down`.
+    """
+    from moovitamix import development
+
+    sys.exit(development.serve_ui(console, host, port))
+
+
+@cli.group()
+def source() -> None:
+    """The demonstration source: a made-up music app that speaks the real one's contract."""
+
+
+@source.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8700, show_default=True, help="0 picks a free one.")
+@click.option("--seed", default=20, show_default=True, help="Another seed is another world.")
+@click.option("--first-day", type=DAY, metavar="D", help="When listening began [60 days ago].")
+@click.option(
+    "--days", default=60, show_default=True, help="The days that --listens are spread over."
+)
+@click.option("--users", default=3_000, show_default=True, help="Users after these days.")
+@click.option("--tracks", default=4_000, show_default=True, help="Tracks after these days.")
+@click.option("--listens", default=100_000, show_default=True, help="Tracks heard in these days.")
+@click.option("--now", metavar="T", help="Begin at this moment (ISO 8601, UTC) instead of now.")
+@click.option("--speed", default=1.0, show_default=True, help="Simulated seconds per second.")
+@click.option(
+    "--port-file", type=click.Path(path_type=Path), help="Write the port here when ready."
+)
+def serve_source(
+    host: str,
+    port: int,
+    seed: int,
+    first_day: date | None,
+    days: int,
+    users: int,
+    tracks: int,
+    listens: int,
+    now: str | None,
+    speed: float,
+    port_file: Path | None,
+) -> None:
+    r"""Serve the demonstration source alone, in the foreground.
+
+    The same seed and first day give the same world, anywhere; a day later it holds a day more.
+    With --speed 86400 a day passes every second.
+
+    \b
+    Examples:
+      moovitamix source serve
+      moovitamix source serve --listens 5000000 --users 100000 --tracks 50000
+      MOOVITAMIX_SOURCE_URL=http://127.0.0.1:8700 moovitamix run
+    """
+    from datetime import timedelta
+
+    from moovitamix.embedded.demo_source.clock import SimulatedClock
+    from moovitamix.embedded.demo_source.server import serve
+    from moovitamix.embedded.demo_source.world import DemoParameters
+
+    try:
+        start = datetime.fromisoformat(now) if now else None
+    except ValueError:
+        raise click.BadParameter(f"{now!r} is no moment: write it as 2026-11-22T08:00.") from None
+    clock = SimulatedClock(start, speed)
+    founded = first_day or clock().date() - timedelta(days=days)
+    parameters = DemoParameters(
+        seed=seed, first_day=founded, days=days, users=users, tracks=tracks, listens=listens
+    )
+
+    def tell(bound: int) -> None:
+        if port_file:
+            unfinished = port_file.with_suffix(".unfinished")
+            unfinished.write_text(str(bound))
+            unfinished.replace(port_file)
+        console.print(
+            f"The demonstration source listens on [bold]http://{host}:{bound}[/] (docs at /docs).\n"
+            f"World: seed {seed}, first day {founded}; there it is {clock():%Y-%m-%d %H:%M} UTC.\n"
+            "Ctrl-C stops it."
+        )
+
+    serve(parameters, host=host, port=port, clock=clock, on_ready=tell)
+
+
+@cli.command()
+def up() -> None:
+    """Start the embedded servers; those that are configured elsewhere are left out.
+
+    Other commands start them when they need them, and leave them running.
+    """
+    from moovitamix.embedded import services
+
+    for name, address in services.start_all().items():
+        console.print(f"  [green]✓[/] {name:<12} [dim]{address}[/]")
+
+
+@cli.command()
+def down() -> None:
+    """Stop the embedded servers. Their data stays; the next command starts them again."""
+    from moovitamix.embedded import services
+
+    stopped = services.stop()
+    console.print(f"Stopped {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+@cli.command()
+def config() -> None:
+    """The settings in force: variable, value, and what it is for. Secrets are masked."""
+    from moovitamix import doctor
+
+    doctor.print_settings(console)
+
+
+@cli.command()
+def doctor() -> None:
+    """Test everything a run needs: settings, home, Postgres, Redis, lake, source.
+
+    Starts nothing and changes nothing. Exits with 1 when something is wrong, and says what to do.
+    """
+    from moovitamix import doctor as examination
+
+    sys.exit(0 if examination.examine(console) else 1)
+
+
+def main() -> None:
+    """The entry point: errors of ours as one line, without a trace."""
+    try:
+        cli()
+    except SettingsError as error:
+        errors.print(f"[red]Settings:[/] {error}", markup=True)
+        sys.exit(2)
+    except MoovitaMixError as error:
+        errors.print("[red]Error:[/]", str(error))
+        sys.exit(1)

@@ -1,0 +1,141 @@
+"""The settings in force, and whether what they name works: `config` and `doctor`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import urllib.request
+import uuid
+from collections.abc import Callable
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import SecretStr
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from moovitamix.embedded import services
+from moovitamix.errors import MoovitaMixError
+from moovitamix.settings import Settings, get_settings
+
+OLDEST_POSTGRES = 140000
+OLDEST_REDIS = (6, 2)
+LEAST_FREE_BYTES = 1 << 30
+
+
+def print_settings(console: Console) -> None:
+    """Every setting with its value in force, and what it is for."""
+    settings = get_settings()
+    table = Table("variable", "value", "meaning", box=box.SIMPLE_HEAD)
+    for name, declared in Settings.model_fields.items():
+        variable = f"MOOVITAMIX_{name.upper()}"
+        value = _shown(getattr(settings, name))
+        origin = "" if os.environ.get(variable) else "[dim] (default)[/]"
+        table.add_row(variable, f"{escape(value)}{origin}", escape(declared.description or ""))
+    console.print(table)
+
+
+def _shown(value: object) -> str:
+    """A value without its secrets: of a URL, all but the password."""
+    if value is None:
+        return "-"
+    if not isinstance(value, SecretStr):
+        return str(value)
+    secret = value.get_secret_value()
+    parts = urlsplit(secret)
+    if not parts.scheme or not parts.netloc:
+        return "••••"
+    user, _, host = parts.netloc.rpartition("@")
+    name = user.partition(":")[0]
+    masked = f"{name}:••••@{host}" if ":" in user else parts.netloc
+    return urlunsplit((parts.scheme, masked, parts.path, "", ""))
+
+
+def examine(console: Console) -> bool:
+    """Run every examination and print how it went; whether all is well."""
+    settings = get_settings()
+    examinations: list[tuple[str, Callable[[Settings], str]]] = [
+        ("Python", _python),
+        ("home", _home),
+        ("Postgres", _postgres),
+        ("Redis", _redis),
+        ("lake", _lake),
+        ("source", _source),
+    ]
+    well = True
+    for name, examination in examinations:
+        try:
+            console.print(f"  [green]✓[/] {name:<10} {escape(examination(settings))}")
+        except (MoovitaMixError, OSError) as error:
+            well = False
+            console.print(f"  [red]✗[/] {name:<10} {escape(str(error))}")
+    return well
+
+
+def _python(_: Settings) -> str:
+    return sys.version.split()[0]
+
+
+def _home(settings: Settings) -> str:
+    existing = settings.home_path
+    while not existing.exists():
+        existing = existing.parent
+    if not os.access(existing, os.W_OK):
+        raise MoovitaMixError(f"{existing} cannot be written: set MOOVITAMIX_HOME elsewhere.")
+    free = shutil.disk_usage(existing).free
+    if free < LEAST_FREE_BYTES:
+        raise MoovitaMixError(f"Only {free >> 20} MiB are free on {existing}: make room.")
+    return f"{settings.home_path}, {free >> 30} GiB free"
+
+
+def _postgres(settings: Settings) -> str:
+    if settings.database_url is None and not services.running()["postgres"]:
+        return "embedded, not running; started when needed"
+    from moovitamix.resources import Warehouse
+
+    with Warehouse().connect() as connection:
+        version = connection.info.server_version
+    if version < OLDEST_POSTGRES:
+        raise MoovitaMixError(f"It is version {version // 10_000}; 14 or newer is needed.")
+    kind = "yours" if settings.database_url else "embedded"
+    return f"{kind}, version {version // 10_000}.{version % 10_000}"
+
+
+def _redis(settings: Settings) -> str:
+    if settings.redis_url is None and not services.running()["valkey"]:
+        return "embedded, not running; started when needed"
+    from moovitamix.resources import Cache
+
+    with Cache().connect() as client:
+        version = str(client.info("server")["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+        raise MoovitaMixError(f"It is version {version}; 6.2 or newer is needed.")
+    return f"{'yours' if settings.redis_url else 'embedded'}, speaks Redis {version}"
+
+
+def _lake(settings: Settings) -> str:
+    from moovitamix.ingest.lake import LakeStore
+
+    store = LakeStore(settings.lake)
+    probe = f".doctor-{uuid.uuid4().hex}"
+    store.write_bytes(probe, b"written and read back")
+    store.read_bytes(probe)
+    store.remove(probe)
+    return f"{settings.lake}, can be written"
+
+
+def _source(settings: Settings) -> str:
+    if settings.source_url is None:
+        running = services.running()["demo source"]
+        return f"demonstration, {'running' if running else 'not running; started when needed'}"
+    request = urllib.request.Request(f"{settings.source_url.rstrip('/')}/tracks?page=1&size=1")  # noqa: S310
+    if settings.source_token:
+        token = settings.source_token.get_secret_value()
+        request.add_header("Authorization", f"Bearer {token}")
+    from moovitamix.ingest.contract import TRACKS, decode_page
+
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - http(s) by settings
+        page = decode_page(TRACKS, answer.read(), where=settings.source_url)
+    return f"{settings.source_url} speaks the contract, {page.total or 0:,} tracks"

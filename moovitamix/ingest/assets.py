@@ -1,0 +1,71 @@
+"""The `ingest` stage as Dagster assets: what the source holds, in the lake, dealt to days."""
+
+from collections.abc import Iterator
+from datetime import UTC
+from typing import Any
+
+import dagster as dg
+
+from moovitamix.partitions import daily, days_of, single_run
+from moovitamix.resources import Lake, Source, Warehouse
+
+
+class PullConfig(dg.Config):
+    """How to treat the pull that is there.
+
+    Attributes:
+        refresh: Pull again although a kept pull began after these days were over.
+    """
+
+    refresh: bool = False
+
+
+def _spec(endpoint: str, description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        f"raw_{endpoint}",
+        description=description,
+        group_name="ingest",
+        owners=["team:data-engineering"],
+        kinds={"parquet", "api"},
+    )
+
+
+@dg.multi_asset(
+    name="pull",
+    specs=[
+        _spec("tracks", "The tracks dealt to a day: released or last changed on it."),
+        _spec("users", "The users dealt to a day: signed up or last changed on it."),
+        _spec("listen_history", "The listen records dealt to a day, one user's session each."),
+    ],
+    partitions_def=daily,
+    backfill_policy=single_run,
+)
+def pull(
+    context: dg.AssetExecutionContext,
+    config: PullConfig,
+    source: Source,
+    lake: Lake,
+    warehouse: Warehouse,
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Make sure that a kept pull began after these days were over; pull only if there is none.
+
+    The source has no date filter: one pull reads everything, and serves any number of days.
+    """
+    from moovitamix.ingest.contract import ENDPOINTS
+    from moovitamix.ingest.ensure import ensure_pull
+    from moovitamix.ingest.pulls import count_dealt
+
+    days = days_of(context.partition_time_window)
+    kept = ensure_pull(
+        source, lake.open(), warehouse, days, refresh=config.refresh, log=context.log.info
+    )
+    for endpoint in ENDPOINTS:
+        yield dg.MaterializeResult(
+            asset_key=f"raw_{endpoint.name}",
+            metadata={
+                "records": count_dealt(lake.open(), endpoint, days),
+                "pull": kept.name,
+                "pulled_at": dg.MetadataValue.timestamp(kept.began.replace(tzinfo=UTC)),
+                **{f"pull_{name}": n for name, n in kept.counted(endpoint).items()},
+            },
+        )

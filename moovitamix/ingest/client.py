@@ -1,0 +1,132 @@
+"""Pages from the source, over HTTP, with patience.
+
+What is in a page is told by `contract.py`; which pages make a pull, by `pull.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import tenacity
+
+from moovitamix.errors import SourceContractError, SourceUnavailable
+from moovitamix.ingest.contract import PAGE_SIZE, Endpoint, Page, decode_page
+
+CONCURRENT_REQUESTS = 8
+ATTEMPTS = 6
+LONGEST_WAIT_SECONDS = 30.0
+_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
+
+# Worth another try: the server is busy, restarting, or asks for patience.
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class _PassingTrouble(Exception):
+    """An answer, or none, that the next try may mend."""
+
+    def __init__(self, said: str, retry_after: float | None = None) -> None:
+        super().__init__(said)
+        self.retry_after = retry_after
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """Exponential back-off with full jitter, never sooner than the server asks for."""
+    waited = tenacity.wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT_SECONDS)(state)
+    trouble = state.outcome.exception() if state.outcome else None
+    asked = trouble.retry_after if isinstance(trouble, _PassingTrouble) else None
+    return min(max(waited, asked or 0), LONGEST_WAIT_SECONDS)
+
+
+class SourceClient:
+    """An asynchronous client of one source; use it as a context manager.
+
+    Args:
+        url: The root of the source, without a slash at the end.
+        token: Sent as a bearer token where given.
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self.url = url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._places = asyncio.Semaphore(CONCURRENT_REQUESTS)
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            headers=self._headers,
+            timeout=_TIMEOUT,
+            connector=aiohttp.TCPConnector(limit=CONCURRENT_REQUESTS),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def page(self, endpoint: Endpoint, number: int) -> Page:
+        """One page of an endpoint.
+
+        Args:
+            endpoint: Which of the three.
+            number: From 1; a page past the end is empty.
+
+        Raises:
+            SourceUnavailable: When the source gave no usable answer in `ATTEMPTS` tries.
+            SourceContractError: When it refuses the request or its answer is no page.
+        """
+        where = f"{self.url}/{endpoint.name}?page={number}&size={PAGE_SIZE}"
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=_wait,
+            retry=tenacity.retry_if_exception_type(_PassingTrouble),
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    async with self._places:
+                        body = await self._body(where)
+        except _PassingTrouble as trouble:
+            raise SourceUnavailable(
+                f"{where} gave no answer in {ATTEMPTS} tries; the last one: {trouble}. "
+                "Nothing was changed. Check the source (MOOVITAMIX_SOURCE_URL) and run again."
+            ) from trouble
+        return decode_page(endpoint, body, where=where)
+
+    async def _body(self, where: str) -> bytes:
+        try:
+            async with self._session.get(where) as answer:
+                body = await answer.read()
+                if answer.status == 200:
+                    return body
+                said = f"HTTP {answer.status} {answer.reason or ''}".strip()
+                if answer.status in _PASSING:
+                    raise _PassingTrouble(said, _retry_after(answer.headers.get("Retry-After")))
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+            raise _PassingTrouble(f"{type(error).__name__} {error}".strip()) from error
+        remedy = (
+            "Set MOOVITAMIX_SOURCE_TOKEN to a token it accepts."
+            if answer.status in {401, 403}
+            else "Check that MOOVITAMIX_SOURCE_URL is the root of a MooVitamix source API."
+        )
+        raise SourceContractError(f"{where} answered {said}. {remedy}")
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Seconds asked for by a Retry-After header, given as a number or as a date."""
+    if header is None:
+        return None
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None

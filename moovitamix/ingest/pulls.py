@@ -1,0 +1,205 @@
+"""The raw part of the lake: kept pulls, what each brought, and the slice of a day.
+
+A pull is kept by writing its manifest, last of its files. What has no manifest is not there.
+
+    raw/{endpoint}/day=D/pull=P.parquet    the contents that P dealt to D
+    pulls/P/{endpoint}.index.parquet       key, sha256 and day of each of them
+    pulls/P/{endpoint}.seen.parquet        the keys of all records that P saw
+    pulls/P/{endpoint}.rejected.parquet    what broke the contract
+    pulls/P/manifest.json                  times, pages, totals, counts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+import msgspec
+import polars as pl
+
+from moovitamix.ingest.contract import ENDPOINTS, LISTENS, Endpoint
+from moovitamix.ingest.fetch import REJECTED_SCHEMA
+from moovitamix.ingest.lake import LakeStore
+
+
+class EndpointCounts(msgspec.Struct, frozen=True):
+    """What a pull did with the records of an endpoint.
+
+    `distinct` = `stored` + `known` + `waiting` + `rejected`.
+    """
+
+    pages: int
+    total: int
+    received: int
+    distinct: int
+    superseded: int
+    stored: int
+    known: int
+    waiting: int
+    rejected: int
+
+
+class Pull(msgspec.Struct, frozen=True):
+    """A kept pull: its name sorts by time. Times are naive UTC, `over` is the last day over."""
+
+    name: str
+    began: datetime
+    ended: datetime
+    over: date
+    counts: dict[str, EndpointCounts]
+
+    def counted(self, endpoint: Endpoint) -> dict[str, int]:
+        """An endpoint's counts by name."""
+        return msgspec.structs.asdict(self.counts[endpoint.name])
+
+
+def pull_name(began: datetime) -> str:
+    """The name of the pull that began then: sortable, and fit for a path."""
+    return f"{began:%Y%m%dT%H%M%S%f}Z"
+
+
+def kept_pulls(lake: LakeStore) -> list[Pull]:
+    """All kept pulls, oldest first."""
+    manifests = [name for name in lake.names("pulls") if name.endswith("/manifest.json")]
+    return [msgspec.json.decode(lake.read_bytes(name), type=Pull) for name in manifests]
+
+
+def newest_pull(lake: LakeStore) -> Pull | None:
+    """The kept pull that began last, or None."""
+    manifests = [name for name in lake.names("pulls") if name.endswith("/manifest.json")]
+    return msgspec.json.decode(lake.read_bytes(manifests[-1]), type=Pull) if manifests else None
+
+
+def keep(
+    lake: LakeStore,
+    pull: Pull,
+    stored: dict[str, pl.DataFrame],
+    seen: dict[str, pl.DataFrame],
+    rejected: dict[str, pl.DataFrame],
+) -> None:
+    """Write a pull's files, its manifest last: with it, the pull is kept.
+
+    Args:
+        lake: Where to.
+        pull: The manifest.
+        stored: By endpoint, the new contents with the `day` each was dealt to.
+        seen: By endpoint, the keys of all records.
+        rejected: By endpoint, columns as `fetch.REJECTED_SCHEMA`.
+    """
+    for endpoint in ENDPOINTS:
+        name, frame = endpoint.name, stored[endpoint.name]
+        for (day,), part in frame.partition_by("day", as_dict=True, include_key=False).items():
+            lake.write_parquet(_raw_file(name, day, pull.name), part)
+        index = frame.select(*endpoint.key, "sha256", "day")
+        lake.write_parquet(_pull_file(pull.name, name, "index"), index)
+        lake.write_parquet(_pull_file(pull.name, name, "seen"), seen[name])
+        lake.write_parquet(_pull_file(pull.name, name, "rejected"), rejected[name])
+    lake.write_bytes(f"pulls/{pull.name}/manifest.json", msgspec.json.encode(pull))
+
+
+def sweep(lake: LakeStore, kept: Sequence[Pull]) -> None:
+    """Remove what a killed pull left behind. Only the one who may pull may sweep."""
+    names = {pull.name for pull in kept}
+    for name in lake.names("pulls"):
+        if name.split("/")[1] not in names:
+            lake.remove(name)
+    for name in lake.names("raw"):
+        if name.rpartition("/")[2].removeprefix("pull=").removesuffix(".parquet") not in names:
+            lake.remove(name)
+
+
+def known_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) -> pl.DataFrame:
+    """Key, sha256, day and pull of every content that these pulls brought, in their order."""
+    frames = [
+        lake.read_parquet([_pull_file(pull.name, endpoint.name, "index")]).with_columns(
+            pull=pl.lit(pull.name)
+        )
+        for pull in pulls
+    ]
+    if frames:
+        return pl.concat(frames)
+    key = {name: endpoint.schema[name] for name in endpoint.key}
+    return pl.DataFrame(schema={**key, "sha256": pl.Binary, "day": pl.Date, "pull": pl.String})
+
+
+def latest_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) -> pl.DataFrame:
+    """Of each record the content that the newest of these pulls brought: key, day, pull."""
+    known = known_contents(lake, endpoint, pulls)
+    return known.unique(list(endpoint.key), keep="last", maintain_order=True)
+
+
+def seen_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull) -> pl.DataFrame:
+    """The keys of all records that a pull saw."""
+    return lake.read_parquet([_pull_file(pull.name, endpoint.name, "seen")])
+
+
+def rejected_on(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> pl.DataFrame:
+    """What broke the contract in the pulls for which one of these days was the last one over.
+
+    Columns as `fetch.REJECTED_SCHEMA`, and `day` and `pull`.
+    """
+    pulls = [pull for pull in kept_pulls(lake) if pull.over in set(days)]
+    frames = [
+        lake.read_parquet([_pull_file(pull.name, endpoint.name, "rejected")]).with_columns(
+            day=pl.lit(pull.over), pull=pl.lit(pull.name)
+        )
+        for pull in pulls
+    ]
+    schema = {**REJECTED_SCHEMA, "day": pl.Date, "pull": pl.String}
+    return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+
+
+def read_contents(lake: LakeStore, endpoint: Endpoint, wanted: pl.DataFrame) -> pl.DataFrame:
+    """The records of some contents.
+
+    Args:
+        lake: Where from.
+        endpoint: Whose.
+        wanted: Rows of `known_contents` or `latest_contents`.
+
+    Returns:
+        The contract's columns, `sha256`, `day`, `pull`; for listens also `listened_at`.
+    """
+    frames = [
+        lake.read_parquet([_raw_file(endpoint.name, day, pull)]).with_columns(
+            day=pl.lit(day), pull=pl.lit(pull)
+        )
+        for day, pull in wanted.select("day", "pull").unique().sort("day", "pull").iter_rows()
+    ]
+    if not frames:
+        return empty_contents(endpoint)
+    return pl.concat(frames).join(wanted, on=["sha256", "day", "pull"], how="semi")
+
+
+def empty_contents(endpoint: Endpoint) -> pl.DataFrame:
+    """What `read_contents` gives for nothing wanted."""
+    listened = {"listened_at": pl.List(pl.Datetime("us"))} if endpoint is LISTENS else {}
+    return pl.DataFrame(
+        schema={
+            **endpoint.schema,
+            "sha256": pl.Binary,
+            **listened,
+            "day": pl.Date,
+            "pull": pl.String,
+        }
+    )
+
+
+def read_days(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> pl.DataFrame:
+    """The slice of some days: what was dealt to them and has not been replaced since."""
+    latest = latest_contents(lake, endpoint, kept_pulls(lake))
+    return read_contents(lake, endpoint, latest.filter(pl.col("day").is_in(list(days))))
+
+
+def count_dealt(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> int:
+    """How many records the slice of some days holds."""
+    latest = latest_contents(lake, endpoint, kept_pulls(lake))
+    return latest.filter(pl.col("day").is_in(list(days))).height
+
+
+def _raw_file(endpoint: str, day: date, pull: str) -> str:
+    return f"raw/{endpoint}/day={day}/pull={pull}.parquet"
+
+
+def _pull_file(pull: str, endpoint: str, kind: str) -> str:
+    return f"pulls/{pull}/{endpoint}.{kind}.parquet"

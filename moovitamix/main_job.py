@@ -1,0 +1,233 @@
+"""The main job, from pull to cache: which runs are needed, and each of them executed in process.
+
+How it looks is the business of `terminal.py`, what is said at the end of `summary.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from moovitamix.errors import MoovitaMixError, NothingToDo
+from moovitamix.terminal import Terminal
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+_PROCESS_TAG = "moovitamix/process"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked the main job to do.
+
+    Args:
+        first: The first day, or None: what is missing.
+        last: The last day, or None: up to yesterday.
+        refresh: Pull again although a kept pull covers the days.
+        recommend: Whether to go on after the warehouse.
+    """
+
+    first: date | None = None
+    last: date | None = None
+    refresh: bool = False
+    recommend: bool = True
+
+
+@dataclass
+class Report:
+    """What came of it: runs by job name, and the sentences that tell what went wrong."""
+
+    runs: list[tuple[str, str]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    new_days: int = 0
+
+
+class MainJob:
+    """Executes the jobs of the code location in this process, on the persistent instance.
+
+    Args:
+        terminal: Where progress is shown.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self.report = Report()
+        with terminal.phase("starting Dagster"):
+            import dagster as dg
+
+            from moovitamix.definitions import defs
+
+            self._defs = defs
+            self._instance = dg.DagsterInstance.get()
+            self._close_killed_runs()
+
+    def ingest(self, request: Request) -> None:
+        """Materialize `ingest` and `warehouse` for the days asked for: one run a gap, one pull.
+
+        Raises:
+            NothingToDo: When the days asked for are not over, or before the first partition.
+        """
+        from moovitamix.warehouse.days import gaps
+
+        days = self._days(request)
+        stretches = gaps(days)
+        for position, (first, last) in enumerate(stretches):
+            span = f"{first}" if first == last else f"{first} to {last}"
+            with self._terminal.part("Ingest and warehouse", span):
+                # One pull serves all gaps: only the first run may ask for a new one.
+                refresh = request.refresh and position == 0
+                self._execute(
+                    "ingest_day",
+                    days=(first, last),
+                    config={"ops": {"pull": {"config": {"refresh": refresh}}}},
+                )
+        self.report.new_days = len(days)
+
+    def recommend(self) -> None:
+        """Train when there is no champion; then publish a generation when there is news.
+
+        Raises:
+            NothingToDo: When no day is published.
+        """
+        from moovitamix.recommend import registry
+        from moovitamix.resources import Warehouse
+        from moovitamix.warehouse.days import published_days
+
+        with Warehouse().connect() as connection:
+            if not published_days(connection):
+                raise NothingToDo("No day has been published, so there is nothing to learn from.")
+            champion = registry.champion(connection)
+        trained = False
+        if champion is None:
+            with self._terminal.part("Recommend", "there is no champion yet"):
+                trained = self._execute("retrain")
+            if not trained:
+                return
+        if not trained and not self.report.new_days and self._is_served(champion):
+            return
+        with self._terminal.part("Serve", "one generation of lists"):
+            # Features and matrix have just been made when the model was.
+            only_serve = ["user_top_n", "similar_tracks", "popular_tracks"] if trained else None
+            self._execute("refresh_serving", only=only_serve)
+
+    def _is_served(self, champion: Any) -> bool:
+        from moovitamix.resources import Cache
+        from moovitamix.serve.generations import read_current
+
+        cache = Cache()
+        with cache.connect() as client:
+            generation = read_current(client, cache.prefix)
+        return generation is not None and generation.model_version == champion.version
+
+    def _days(self, request: Request) -> list[date]:
+        from moovitamix.ingest.pull import last_day_over
+        from moovitamix.resources import Warehouse
+        from moovitamix.settings import get_settings
+        from moovitamix.warehouse.days import days_between, published_days
+
+        settings = get_settings()
+        over = last_day_over(settings.present())
+        first = request.first or settings.first_day
+        last = request.last or over
+        if first < settings.first_day:
+            raise NothingToDo(
+                f"{first} is before the first partition, {settings.first_day}, to which all that "
+                "is older is dealt. Set MOOVITAMIX_FIRST_DAY to change it."
+            )
+        if last > over:
+            raise NothingToDo(f"{last} is not over yet; the last day that is over is {over}.")
+        days = days_between(first, last)
+        if not days:
+            raise NothingToDo(f"There is no day from {first} to {last}.")
+        if request.first or request.last or request.refresh:
+            return days
+        with Warehouse().connect() as connection:
+            return sorted(set(days) - published_days(connection))
+
+    def _execute(
+        self,
+        job: str,
+        *,
+        days: tuple[date, date] | None = None,
+        config: Mapping[str, Any] | None = None,
+        only: Sequence[str] | None = None,
+    ) -> bool:
+        """Execute a job; whether it succeeded. Why it failed goes to the report."""
+        import dagster as dg
+
+        from moovitamix.progress import shown_on
+
+        first, last = days or (None, None)
+        tags = {_PROCESS_TAG: _this_process()}
+        if first != last:
+            tags["dagster/asset_partition_range_start"] = str(first)
+            tags["dagster/asset_partition_range_end"] = str(last)
+        definition = self._defs.resolve_job_def(job)
+        with shown_on(self._terminal):
+            result = definition.execute_in_process(
+                instance=self._instance,
+                run_config={"loggers": {"progress": {}}, **(config or {})},
+                partition_key=str(first) if first and first == last else None,
+                tags=tags,
+                asset_selection=[dg.AssetKey(name) for name in only] if only else None,
+                raise_on_error=False,
+            )
+        self.report.runs.append((job, result.run_id))
+        if not result.success:
+            self.report.faults.extend(_faults(result))
+        return bool(result.success)
+
+    def _close_killed_runs(self) -> None:
+        """Mark runs of command lines that are gone as canceled, so that the UI tells the truth."""
+        import dagster as dg
+
+        unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+        for run in self._instance.get_runs(unfinished):
+            noted = run.tags.get(_PROCESS_TAG)
+            if noted is not None and not _is_alive(noted):
+                self._instance.report_run_canceled(run, "Its command line was stopped.")
+
+
+def _this_process() -> str:
+    process = psutil.Process(os.getpid())
+    return f"{os.uname().nodename}/{process.pid}/{process.create_time():.2f}"
+
+
+def _is_alive(noted: str) -> bool:
+    host, pid, created = noted.rsplit("/", 2)
+    if host != os.uname().nodename:
+        return True  # not ours to tell
+    with suppress(psutil.NoSuchProcess):
+        return f"{psutil.Process(int(pid)).create_time():.2f}" == created
+    return False
+
+
+def _faults(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Why a run failed, one sentence or two a failed step."""
+    told = []
+    for event in result.all_events:
+        if not event.is_step_failure:
+            continue
+        failure = event.step_failure_data
+        if failure.user_failure_data is not None and failure.user_failure_data.description:
+            told.append(failure.user_failure_data.description)
+            continue
+        cause = failure.error
+        while cause is not None and cause.cause is not None:
+            cause = cause.cause
+        if cause is None:
+            continue
+        ours = {kind.__name__ for kind in MoovitaMixError.__subclasses__()}
+        message = cause.message.strip()
+        if cause.cls_name in ours:
+            told.append(message.partition(": ")[2] or message)
+        else:
+            told.append(f"{event.step_key} failed: {message}")
+    return told or ["The run failed; `moovitamix dev` shows why."]

@@ -1,0 +1,1 @@
+"""Stage three: features, user-item matrix, ALS model, its evaluation and the champion."""

@@ -1,0 +1,127 @@
+"""Where matrices, models and features are in the lake, and how they are found again.
+
+How they become bytes is told in `matrix.py` and `als.py`; which model counts, in `registry.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from moovitamix.errors import NothingToDo
+from moovitamix.recommend import archive
+from moovitamix.recommend.als import AlsModel, decode_model, encode_model
+from moovitamix.recommend.matrix import UserItemMatrix, decode_matrix, encode_matrix
+
+if TYPE_CHECKING:
+    from moovitamix.ingest.lake import LakeStore
+
+_MATRIX_POINTER = "recommend/matrix/current.json"
+_FEATURES_POINTER = "recommend/user_features/current.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What is current: written last, so that what it names is there.
+
+    Attributes:
+        name: The file in the lake.
+        as_of: The last day of its data.
+        pull: The newest pull in its data.
+        fingerprint: Of its content; empty where the content has none.
+    """
+
+    name: str
+    as_of: date
+    pull: str
+    fingerprint: str = ""
+
+
+def store_matrix(lake: LakeStore, matrix: UserItemMatrix, pull: str) -> Pointer:
+    """Write a matrix, then make it the current one: a reader gets the old one or the new one.
+
+    The name holds its fingerprint, for a day whose matrix is made anew has another content.
+    """
+    name = f"recommend/matrix/as_of={matrix.as_of}/{matrix.fingerprint[:16]}.npz"
+    lake.write_bytes(name, encode_matrix(matrix))
+    pointer = Pointer(name, matrix.as_of, pull, matrix.fingerprint)
+    _write_pointer(lake, _MATRIX_POINTER, pointer)
+    return pointer
+
+
+def current_matrix(lake: LakeStore) -> Pointer:
+    """Which matrix is current.
+
+    Raises:
+        NothingToDo: When none has been made.
+    """
+    return _read_pointer(lake, _MATRIX_POINTER, "user_item_matrix")
+
+
+def load_current_matrix(lake: LakeStore) -> UserItemMatrix:
+    """The current matrix.
+
+    Raises:
+        NothingToDo: When none has been made.
+        DamagedArtifact: When its file is gone, damaged or not the one that was made current.
+    """
+    pointer = current_matrix(lake)
+    try:
+        matrix = decode_matrix(lake.read_bytes(pointer.name))
+    except FileNotFoundError as error:
+        raise archive.damaged("user-item matrix", f"{pointer.name} is gone") from error
+    if matrix.fingerprint != pointer.fingerprint:
+        raise archive.damaged("user-item matrix", f"{pointer.name} is not what was made current")
+    return matrix
+
+
+def store_model(lake: LakeStore, run_id: str, model: AlsModel) -> str:
+    """Write the model of a run. Returns its folder, to be registered as its artifact."""
+    folder = f"recommend/models/run={run_id}"
+    lake.write_bytes(f"{folder}/als.npz", encode_model(model))
+    return folder
+
+
+def load_model(lake: LakeStore, artifact: str) -> AlsModel:
+    """The model in a folder that `store_model` returned.
+
+    Raises:
+        DamagedArtifact: When its file is gone or damaged.
+    """
+    try:
+        return decode_model(lake.read_bytes(f"{artifact}/als.npz"))
+    except FileNotFoundError as error:
+        raise archive.damaged("ALS model", f"{artifact}/als.npz is gone") from error
+
+
+def store_features(lake: LakeStore, features: pl.DataFrame, as_of: date, pull: str) -> Pointer:
+    """Write the features of users, then make them the current ones."""
+    pointer = Pointer(f"recommend/user_features/as_of={as_of}.parquet", as_of, pull)
+    lake.write_parquet(pointer.name, features)
+    _write_pointer(lake, _FEATURES_POINTER, pointer)
+    return pointer
+
+
+def load_current_features(lake: LakeStore) -> pl.DataFrame:
+    """The current features of users; columns as in `features.py`.
+
+    Raises:
+        NothingToDo: When none have been made.
+    """
+    return lake.read_parquet([_read_pointer(lake, _FEATURES_POINTER, "user_features").name])
+
+
+def _write_pointer(lake: LakeStore, name: str, pointer: Pointer) -> None:
+    fields = {**asdict(pointer), "as_of": pointer.as_of.isoformat()}
+    lake.write_bytes(name, json.dumps(fields, indent=2).encode())
+
+
+def _read_pointer(lake: LakeStore, name: str, asset: str) -> Pointer:
+    if not lake.exists(name):
+        raise NothingToDo(f"There is no {asset} yet: make it with `moovitamix run`.")
+    fields = json.loads(lake.read_bytes(name))
+    return Pointer(**{**fields, "as_of": date.fromisoformat(fields["as_of"])})

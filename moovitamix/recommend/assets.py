@@ -1,0 +1,191 @@
+"""The assets of the stage: from the warehouse's plays to the champion.
+
+How each step works is told in the module it calls. Those that bring SciPy and implicit are
+imported in the assets, so that loading the graph does not.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+
+from moovitamix.resources import Lake, Warehouse
+
+GROUP = "recommend"
+OWNERS = ["team:data-science"]
+
+
+def _whole(table: str) -> dg.AssetDep:
+    """The dependency on a daily table as it stands: its newest day is what makes it stale."""
+    return dg.AssetDep(table, partition_mapping=dg.LastPartitionMapping())
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "polars", "parquet"},
+    deps=[
+        _whole("users"),
+        _whole("listen_history"),
+        _whole("user_favorite_genres"),
+        _whole("track_genres"),
+    ],
+)
+def user_features(
+    context: dg.AssetExecutionContext, lake: Lake, warehouse: Warehouse
+) -> dg.MaterializeResult[Any]:
+    """One row for each user: how much they listen, how lately, and to which genres."""
+    from moovitamix.recommend import artifacts, features, interactions
+
+    with warehouse.connect() as connection:
+        published = interactions.published(connection)
+    frame = features.read_user_features(warehouse, published.as_of)
+    pointer = artifacts.store_features(lake.open(), frame, published.as_of, published.pull)
+    silent = frame.filter(plays=0).height
+    context.log.info(f"{frame.height} users, {silent} of them have not listened yet")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": frame.height,
+            "as_of": str(pointer.as_of),
+            "pull": pointer.pull,
+            "file": pointer.name,
+            "users_without_plays": silent,
+            "users_without_favorite_genres": frame.filter(favorite_genres=[]).height,
+        }
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "polars", "scipy"},
+    deps=[_whole("listen_history"), _whole("users"), _whole("tracks")],
+)
+def user_item_matrix(
+    context: dg.AssetExecutionContext, lake: Lake, warehouse: Warehouse
+) -> dg.MaterializeResult[Any]:
+    """Who heard which track, and how much that counts: log-weighted plays, sparse.
+
+    Plays after the newest published day are left out.
+    """
+    from moovitamix.recommend import artifacts, interactions
+    from moovitamix.recommend.matrix import MatrixParameters, build_matrix
+
+    with warehouse.connect() as connection:
+        published = interactions.published(connection)
+    plays = interactions.read_interactions(warehouse, published.as_of)
+    matrix = build_matrix(plays, MatrixParameters(), published.as_of)
+    pointer = artifacts.store_matrix(lake.open(), matrix, published.pull)
+    users, tracks = matrix.values.shape
+    context.log.info(
+        f"{plays.height} plays: {users} users, {tracks} tracks, {matrix.values.nnz} pairs"
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": matrix.values.nnz,
+            "as_of": str(pointer.as_of),
+            "pull": pointer.pull,
+            "file": pointer.name,
+            "fingerprint": pointer.fingerprint,
+            "plays": plays.height,
+            "users": users,
+            "tracks": tracks,
+            "density": matrix.values.nnz / (users * tracks),
+            "parameters": dg.MetadataValue.json(asdict(matrix.parameters)),
+        }
+    )
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"implicit", "postgres"}, deps=[user_item_matrix])
+def als_model(
+    context: dg.AssetExecutionContext, lake: Lake, warehouse: Warehouse
+) -> dg.MaterializeResult[Any]:
+    """The ALS model fitted to the whole matrix, registered as a candidate.
+
+    Whether it is served is settled by `champion_model`.
+    """
+    from moovitamix.recommend import training
+    from moovitamix.recommend.als import AlsParameters
+
+    candidate = training.fit_candidate(
+        warehouse, lake.open(), context.run.run_id, AlsParameters(), _progress(context, "fit")
+    )
+    context.log.info(f"version {candidate.version} is registered as a candidate")
+    return dg.MaterializeResult(
+        metadata={
+            "version": candidate.version,
+            "as_of": str(candidate.as_of),
+            "pull": candidate.pull,
+            "artifact": candidate.artifact,
+            "matrix_fingerprint": candidate.matrix_fingerprint,
+            "parameters": dg.MetadataValue.json(candidate.parameters),
+        }
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"implicit", "postgres"},
+    deps=[als_model, _whole("listen_history")],
+)
+def model_evaluation(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> dg.MaterializeResult[Any]:
+    """How well the candidate's configuration predicts what users discover next.
+
+    Fitted to the past alone, it is judged by the last days, next to popularity.
+    """
+    from moovitamix.recommend import figures, training
+    from moovitamix.recommend.evaluation import EvaluationRules
+
+    candidate, evaluation = training.evaluate_candidate(
+        warehouse, context.run.run_id, EvaluationRules(), _progress(context, "fit to the past")
+    )
+    context.log.info(figures.sentence(evaluation))
+    return dg.MaterializeResult(
+        metadata={
+            "version": candidate.version,
+            "split": evaluation.split,
+            "users": evaluation.users,
+            "discoveries": evaluation.discoveries,
+            "unreachable": evaluation.unreachable,
+            "catalogue": evaluation.catalogue,
+            "figures": dg.MetadataValue.md(figures.table(evaluation)),
+            "evaluation": dg.MetadataValue.json(evaluation.to_json()),
+            **figures.series(evaluation),
+        }
+    )
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"postgres"}, deps=[model_evaluation])
+def champion_model(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> dg.MaterializeResult[Any]:
+    """The one version that is served.
+
+    The first candidate is promoted: provisionally when it cannot be told from popularity, with
+    popularity in its place when it is worse. While there is a champion, candidates wait.
+    """
+    from moovitamix.recommend import training
+
+    champion, decision = training.settle_candidate(warehouse, context.run.run_id)
+    context.log.info(f"version {champion.version} is the champion. {decision.reason}")
+    return dg.MaterializeResult(
+        metadata={
+            "version": champion.version,
+            "algorithm": champion.algorithm,
+            "provisional": champion.provisional,
+            "as_of": str(champion.as_of),
+            "verdict": decision.verdict,
+            "reason": decision.reason,
+        }
+    )
+
+
+def _progress(context: dg.AssetExecutionContext, what: str) -> Callable[[int, int], None]:
+    def tell(iteration: int, iterations: int) -> None:
+        context.log.info(f"{what}: iteration {iteration} of {iterations}")
+
+    return tell

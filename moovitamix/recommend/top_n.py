@@ -1,0 +1,176 @@
+"""Top-N lists from a model's factors, in blocks of bounded memory.
+
+What is done with the lists (cache, evaluation) is told elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from moovitamix.recommend.als import AlsModel
+from moovitamix.recommend.matrix import UserItemMatrix, in_columns
+
+# The score implicit's topk gives to what is left out.
+_LEFT_OUT = np.finfo(np.float32).min
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TopN:
+    """Lists of tracks, one a row, best first; equal scores by ascending track id.
+
+    Attributes:
+        ids: int64 [rows]: the users, or the tracks, whose lists these are.
+        tracks: int64 [rows, n]: track ids.
+        scores: float32 [rows, n].
+        lengths: int64 [rows]: how many entries of each row count; what follows them is filling.
+    """
+
+    ids: NDArray[np.int64]
+    tracks: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    lengths: NDArray[np.int64]
+
+
+def score_users(
+    model: AlsModel,
+    matrix: UserItemMatrix,
+    n: int,
+    *,
+    exclude: NDArray[np.int64] | None = None,
+    repeats: bool = False,
+    block_rows: int = 1024,
+) -> Iterator[TopN]:
+    """For each user of a matrix the n tracks of highest score, those already heard left out.
+
+    The users' factors are folded in from the matrix, which may be newer than the model. A user
+    none of whose tracks the model knows gets an empty list.
+
+    Args:
+        model: Its tracks are what can be recommended.
+        matrix: Made with the model's `matrix_parameters`.
+        n: Length of a list; fewer where there are not so many tracks.
+        exclude: Track ids that no list may hold (withdrawn ones).
+        repeats: True: already-heard tracks may be in the lists.
+        block_rows: Users a block.
+
+    Yields:
+        Blocks in the order of `matrix.users`.
+    """
+    values = in_columns(matrix, model.tracks)
+    for start in range(0, len(matrix.users), block_rows):
+        rows = values[start : start + block_rows]
+        users = matrix.users[start : start + block_rows]
+        factors = model.solve_users(rows)
+        block = rank(
+            users,
+            factors,
+            model.item_factors,
+            model.tracks,
+            n,
+            leave_out=None if repeats else rows,
+            exclude=exclude,
+        )
+        known = np.diff(rows.indptr) > 0
+        yield replace(block, lengths=np.where(known, block.lengths, 0))
+
+
+def similar_tracks(
+    model: AlsModel,
+    n: int,
+    *,
+    exclude: NDArray[np.int64] | None = None,
+    block_rows: int = 1024,
+) -> Iterator[TopN]:
+    """For each track the n whose factors point the same way (cosine), itself left out.
+
+    Args:
+        model: Any.
+        n: Length of a list.
+        exclude: Track ids that no list may hold.
+        block_rows: Tracks a block.
+
+    Yields:
+        Blocks in the order of `model.tracks`; scores are cosines.
+    """
+    norms = np.linalg.norm(model.item_factors, axis=1, keepdims=True)
+    directions = model.item_factors / np.maximum(norms, np.finfo(np.float32).tiny)
+    width = len(model.tracks)
+    for start in range(0, width, block_rows):
+        tracks = model.tracks[start : start + block_rows]
+        own = np.arange(len(tracks))
+        itself = csr_matrix(
+            (np.ones(len(own), dtype=np.float32), (own, own + start)), shape=(len(own), width)
+        )
+        yield rank(
+            tracks,
+            directions[start : start + block_rows],
+            directions,
+            model.tracks,
+            n,
+            leave_out=itself,
+            exclude=exclude,
+        )
+
+
+def rank(
+    ids: NDArray[np.int64],
+    queries: NDArray[np.float32],
+    items: NDArray[np.float32],
+    tracks: NDArray[np.int64],
+    n: int,
+    *,
+    leave_out: csr_matrix | None = None,
+    exclude: NDArray[np.int64] | None = None,
+) -> TopN:
+    """For each query the n items of highest inner product; equals by ascending track id.
+
+    Args:
+        ids: int64 [rows]: whose queries they are.
+        queries: float32 [rows, factors].
+        items: float32 [tracks, factors].
+        tracks: int64 [tracks], ascending: the ids of the items.
+        n: Length of a list.
+        leave_out: CSR [rows, tracks]: what is stored in a row is left out of its list.
+        exclude: Track ids left out of all lists.
+    """
+    from implicit.cpu.topk import topk
+
+    excluded = np.flatnonzero(np.isin(tracks, exclude)) if exclude is not None else None
+    n = min(n, len(tracks))
+    with threadpool_limits(1, "blas"):  # it has threads of its own
+        columns, scores = topk(
+            items,
+            queries,
+            min(n + 1, len(tracks)),  # one more, to see where a list ends among equals
+            filter_query_items=leave_out,
+            filter_items=excluded,
+        )
+    columns = columns.astype(np.int64)
+    if columns.shape[1] > n:
+        # Which of the equals at its end a list holds is chance: there, sort all.
+        torn = (scores[:, n - 1] == scores[:, n]) & (scores[:, n] > _LEFT_OUT)
+        for row in np.flatnonzero(torn).tolist():
+            every = items @ queries[row]
+            every[_left_out(row, leave_out, excluded)] = _LEFT_OUT
+            columns[row, :n] = np.argsort(-every, kind="stable")[:n]
+            scores[row, :n] = every[columns[row, :n]]
+        columns, scores = columns[:, :n], scores[:, :n]
+    order = np.lexsort((columns, -scores), axis=1)
+    columns = np.take_along_axis(columns, order, axis=1)
+    scores = np.take_along_axis(scores, order, axis=1)
+    return TopN(ids, tracks[columns], scores, np.count_nonzero(scores > _LEFT_OUT, axis=1))
+
+
+def _left_out(
+    row: int, leave_out: csr_matrix | None, excluded: NDArray[np.intp] | None
+) -> NDArray[np.intp]:
+    columns = [] if excluded is None else [excluded]
+    if leave_out is not None:
+        columns.append(leave_out.indices[leave_out.indptr[row] : leave_out.indptr[row + 1]])
+    return np.concatenate([np.empty(0, dtype=np.intp), *columns]).astype(np.intp)

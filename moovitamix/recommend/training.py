@@ -1,0 +1,126 @@
+"""The steps of a training: fit a candidate, evaluate it, settle what becomes of it.
+
+Each is done once for a run, however often it is tried. How each works is told in the modules
+it calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from moovitamix.errors import NothingToDo
+from moovitamix.recommend import artifacts, registry
+from moovitamix.recommend.als import AlsParameters, bound_regularization, fit_als
+from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluate
+from moovitamix.recommend.gate import Decision, judge_first, keep_champion
+from moovitamix.recommend.interactions import read_interactions
+from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.registry import ModelVersion
+
+if TYPE_CHECKING:
+    from moovitamix.ingest.lake import LakeStore
+    from moovitamix.resources import Warehouse
+
+OnIteration = Callable[[int, int], None]
+
+
+def fit_candidate(
+    warehouse: Warehouse,
+    lake: LakeStore,
+    run_id: str,
+    parameters: AlsParameters,
+    on_iteration: OnIteration | None = None,
+) -> ModelVersion:
+    """Fit a model to the current matrix, keep it in the lake, register it as a candidate.
+
+    The regularization is lowered where the data is too thin for it, and registered so. A run that
+    has already registered its version gets it back: nothing is fitted again.
+
+    Raises:
+        NothingToDo: When there is no matrix.
+    """
+    with warehouse.connect() as connection:
+        known = registry.of_run(connection, run_id)
+    if known is not None:
+        return known
+    pointer = artifacts.current_matrix(lake)
+    matrix = artifacts.load_current_matrix(lake)
+    bounded = bound_regularization(parameters, matrix)
+    model = fit_als(matrix, bounded, on_iteration)
+    artifact = artifacts.store_model(lake, run_id, model)
+    with warehouse.connect() as connection:
+        return registry.register(
+            connection,
+            run_id=run_id,
+            as_of=matrix.as_of,
+            pull=pointer.pull,
+            matrix_fingerprint=matrix.fingerprint,
+            parameters={"matrix": asdict(matrix.parameters), "als": asdict(bounded)},
+            artifact=artifact,
+        )
+
+
+def evaluate_candidate(
+    warehouse: Warehouse,
+    run_id: str,
+    rules: EvaluationRules,
+    on_iteration: OnIteration | None = None,
+) -> tuple[ModelVersion, Evaluation]:
+    """Judge the configuration of this run's candidate, or of the newest one, and record it.
+
+    The configuration is fitted anew to the past of the candidate's data; the candidate itself has
+    seen the future.
+
+    Raises:
+        NothingToDo: When there is no candidate.
+    """
+    with warehouse.connect() as connection:
+        candidate = registry.under_judgement(connection, run_id)
+    evaluation = evaluate(
+        read_interactions(warehouse, candidate.as_of),
+        candidate.as_of,
+        MatrixParameters(**candidate.parameters["matrix"]),
+        AlsParameters(**candidate.parameters["als"]),
+        rules,
+        on_iteration,
+    )
+    with warehouse.connect() as connection:
+        registry.record_evaluation(connection, candidate.version, evaluation.to_json())
+    return candidate, evaluation
+
+
+def recorded_evaluation(version: ModelVersion) -> Evaluation:
+    """The figures that the registry holds of a version.
+
+    Raises:
+        NothingToDo: When it has not been evaluated.
+    """
+    if not version.metrics:
+        raise NothingToDo(
+            f"Model version {version.version} has not been evaluated: run `moovitamix train`."
+        )
+    return Evaluation.from_json(version.metrics)
+
+
+def settle_candidate(warehouse: Warehouse, run_id: str) -> tuple[ModelVersion, Decision]:
+    """Promote the candidate where there is no champion, else record its verdict and keep both.
+
+    Returns:
+        The champion after that, and what was decided about the candidate.
+
+    Raises:
+        NothingToDo: When there is no candidate, or it has not been evaluated.
+    """
+    with warehouse.connect() as connection:
+        registry.lock(connection)
+        candidate = registry.under_judgement(connection, run_id)
+        evaluation = recorded_evaluation(candidate)
+        champion = registry.champion(connection)
+        if champion is not None and champion.version != candidate.version:
+            decision = keep_champion(evaluation, candidate.version, champion.version)
+            registry.record_verdict(connection, candidate.version, decision)
+            return champion, decision
+        decision = judge_first(evaluation)
+        return registry.promote(connection, candidate.version, decision), decision

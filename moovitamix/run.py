@@ -1,0 +1,125 @@
+"""The command `run` from its first line to its last: locks, the main job, summary, what next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from moovitamix import __version__
+from moovitamix.settings import get_settings
+from moovitamix.terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from moovitamix.main_job import Report, Request
+
+
+def run_main_job(console: Console, request: Request, into_csv: Path | None, level: int) -> bool:
+    """Run the main job and tell how it went; whether all of it succeeded.
+
+    Two of them never work at once on one warehouse: the second waits for the first.
+
+    Args:
+        console: Where to tell it.
+        request: What to do.
+        into_csv: Export the tables into this folder, after loading.
+        level: Of `logging`.
+    """
+    from moovitamix.embedded import dagster_home
+    from moovitamix.main_job import MainJob
+    from moovitamix.resources import Warehouse
+
+    terminal = Terminal(console, level)
+    console.print(f"[bold]MoovitaMix {__version__}[/]  [dim]{escape(_where())}[/]")
+    dagster_home.prepare()
+    _quieten()
+    with terminal.phase("starting Postgres"):
+        Warehouse().address()
+    _import_ahead()
+    waiting = "[yellow]Another run is at work on this warehouse: waiting until it is done.[/]"
+    with Warehouse().lock("run", on_wait=lambda: console.print(waiting)), _stoppable(console):
+        job = MainJob(terminal)
+        job.ingest(request)
+        if request.recommend:
+            job.recommend()
+        if into_csv is not None:
+            _export(console, into_csv)
+    _summarize(console, terminal, job.report, request, level)
+    return not job.report.faults
+
+
+def _export(console: Console, folder: Path) -> None:
+    from moovitamix.resources import Warehouse
+    from moovitamix.warehouse.export import export_csv
+
+    with Warehouse().connect() as connection:
+        connection.commit()
+        rows = export_csv(connection, folder)
+    console.print(f"\nExported {sum(rows.values()):,} rows into [bold]{folder}/[/]")
+
+
+def _summarize(
+    console: Console, terminal: Terminal, report: Report, request: Request, level: int
+) -> None:
+    from moovitamix import summary
+
+    if not report.runs:
+        console.print("Everything is up to date: no day is missing, the last generation is served.")
+    console.print()
+    summary.print_warehouse(console)
+    if request.recommend:
+        summary.print_model(console)
+        with terminal.phase("samples"):
+            summary.print_samples(console)
+    if level <= logging.DEBUG:
+        terminal.print_phases()
+    for fault in report.faults:
+        console.print(f"[red]✗[/] {escape(fault)}")
+    if request.recommend and not report.faults:
+        console.print(
+            "Next: [bold]moovitamix recommend USER[/] · [bold]moovitamix similar TRACK[/] · "
+            "[bold]moovitamix dev[/] (the Dagster UI) · [bold]moovitamix down[/] (stop the servers)"
+        )
+
+
+def _where() -> str:
+    settings = get_settings()
+    source = settings.source_url or "demonstration source"
+    database = "your Postgres" if settings.database_url else "embedded Postgres"
+    cache = "your Redis" if settings.redis_url else "embedded Valkey"
+    return f"{source} · {database} · {cache} · home {settings.home}"
+
+
+def _quieten() -> None:
+    """Keep what libraries say to developers off the user's terminal."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def _import_ahead() -> None:
+    """Import Great Expectations while the source is being read: it takes seconds."""
+    from moovitamix.warehouse.judge import great_expectations
+
+    threading.Thread(target=great_expectations, name="import-ahead", daemon=True).start()
+
+
+@contextmanager
+def _stoppable(console: Console) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(
+            "\n[yellow]Stopped.[/] What was published stays, the rest is as it was. "
+            "Run the command again to complete it."
+        )
+        raise SystemExit(130) from None

@@ -1,0 +1,1 @@
+"""Stage four: the champion's lists in Redis, and what reads them."""

@@ -1,0 +1,59 @@
+"""What the warehouse tells the cache: which tracks there are, their genres, and stated favourites.
+
+What has been heard comes from the user-item matrix, not from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from moovitamix.resources import copy_out
+
+if TYPE_CHECKING:
+    from moovitamix.resources import Warehouse
+
+_TRACKS = "SELECT id, withdrawn_at IS NOT NULL FROM tracks ORDER BY id"
+_TRACK_GENRES = "SELECT genre_id, track_id FROM track_genres ORDER BY genre_id, track_id"
+_FAVORITES = "SELECT user_id, genre_id FROM user_favorite_genres ORDER BY user_id, genre_id"
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Catalogue:
+    """The tracks that can be served, and by which genres.
+
+    Attributes:
+        tracks: int64, ascending: the tracks not withdrawn.
+        withdrawn: int64, ascending: no list may hold them.
+        track_genres: `genre_id`, `track_id` (i64), ascending.
+        favorite_genres: `user_id`, `genre_id` (i64), ascending: what users have stated.
+    """
+
+    tracks: NDArray[np.int64]
+    withdrawn: NDArray[np.int64]
+    track_genres: pl.DataFrame
+    favorite_genres: pl.DataFrame
+
+
+def read_catalogue(warehouse: Warehouse) -> Catalogue:
+    """The catalogue as the warehouse has it now.
+
+    Raises:
+        StoreUnavailable: When Postgres does not answer.
+    """
+    id_ = pl.Int64()
+    with warehouse.connect() as connection:
+        tracks = copy_out(connection, _TRACKS, schema={"id": id_, "withdrawn": pl.String()})
+        genres = copy_out(connection, _TRACK_GENRES, schema={"genre_id": id_, "track_id": id_})
+        stated = copy_out(connection, _FAVORITES, schema={"user_id": id_, "genre_id": id_})
+    ids, withdrawn = tracks["id"].to_numpy(), (tracks["withdrawn"] == "t").to_numpy()
+    return Catalogue(
+        tracks=ids[~withdrawn],
+        withdrawn=ids[withdrawn],
+        track_genres=genres,
+        favorite_genres=stated,
+    )

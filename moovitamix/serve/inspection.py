@@ -1,0 +1,194 @@
+"""Reads a published generation back, for the checks: what is there, and a sample of what it holds.
+
+Whether that is right is told by `judgements.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import redis
+from numpy.typing import NDArray
+
+from moovitamix.recommend.champion import Champion
+from moovitamix.recommend.matrix import UserItemMatrix
+from moovitamix.serve.catalogue import Catalogue
+from moovitamix.serve.codec import DamagedValue, TopN, decode_list
+from moovitamix.serve.generations import Generation, Kind, key_of, redis_answering
+
+SAMPLE_SIZE = 1_000
+_KEYS_PER_ROUND_TRIP = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The lists of one kind.
+
+    Attributes:
+        owners: How many should have one.
+        found: How many have one that can be read, as far as the sample tells.
+        lists: The sample, evenly spread over the owners' ids.
+    """
+
+    owners: int
+    found: int
+    lists: dict[int, TopN]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """A generation as its readers find it, and what it was made from.
+
+    Attributes:
+        generation: What it says of itself.
+        users: Lists of users with listens.
+        tracks: Lists of similar tracks.
+        genres: Popular tracks by genre.
+        overall: Popular tracks; None when that list is missing or damaged.
+        heard: By user of the sample: the tracks heard.
+        unheard: By user of the sample: how many tracks their list could have held.
+        catalogue: The warehouse's.
+    """
+
+    generation: Generation
+    users: Sample
+    tracks: Sample
+    genres: Sample
+    overall: TopN | None
+    heard: dict[int, NDArray[np.int64]]
+    unheard: dict[int, int]
+    catalogue: Catalogue
+
+
+def was_made_from(generation: Generation, champion: Champion, matrix: UserItemMatrix) -> bool:
+    """Whether a generation holds this champion's lists on this matrix."""
+    made_from = (generation.model_version, generation.algorithm, generation.matrix_fingerprint)
+    return made_from == (champion.version, champion.algorithm, matrix.fingerprint)
+
+
+def inspect_generation(
+    client: redis.Redis,
+    prefix: str,
+    generation: Generation,
+    *,
+    champion: Champion,
+    matrix: UserItemMatrix,
+    catalogue: Catalogue,
+) -> Inspection:
+    """Look at a generation from outside.
+
+    Args:
+        client: Answers bytes.
+        prefix: What every key begins with, without the colon.
+        generation: Which one.
+        champion: Whose lists they are.
+        matrix: The one they were made from.
+        catalogue: The warehouse's.
+
+    Raises:
+        StoreUnavailable: When Redis does not answer.
+    """
+    cache = _Reader(client, prefix, generation.name)
+    users = cache.sample("u", matrix.users)
+    heard = {user: _heard_by(matrix, user) for user in users.lists}
+    by_als = champion.algorithm == "als"
+    ranked = np.setdiff1d(champion.model.tracks, catalogue.withdrawn)
+    return Inspection(
+        generation=generation,
+        users=users,
+        tracks=cache.sample("t", champion.model.tracks),
+        genres=cache.sample("p", _genres_with_tracks(catalogue)),
+        overall=cache.overall(),
+        heard=heard,
+        unheard={
+            user: _unheard(tracks, ranked, champion, catalogue)
+            if by_als
+            else _count_unheard(tracks, catalogue.tracks)
+            for user, tracks in heard.items()
+        },
+        catalogue=catalogue,
+    )
+
+
+class _Reader:
+    def __init__(self, client: redis.Redis, prefix: str, generation: str) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._generation = generation
+
+    def sample(self, kind: Kind, owners: NDArray[np.int64]) -> Sample:
+        places = np.linspace(0, len(owners) - 1, min(SAMPLE_SIZE, len(owners))).astype(int)
+        chosen = owners[places].tolist()
+        with redis_answering():
+            existing = self._count(kind, owners.tolist())
+            values = self._values(kind, chosen)
+        lists = {owner: found for owner, value in values if (found := _decoded(value)) is not None}
+        damaged = sum(value is not None for _, value in values) - len(lists)
+        return Sample(owners=len(owners), found=existing - damaged, lists=lists)
+
+    def overall(self) -> TopN | None:
+        with redis_answering():
+            return _decoded(
+                cast(
+                    "bytes | None",
+                    self._client.get(key_of(self._prefix, self._generation, "p", "all")),
+                )
+            )
+
+    def _count(self, kind: Kind, owners: list[int]) -> int:
+        return sum(
+            int(
+                self._client.exists(*self._keys(kind, owners[start : start + _KEYS_PER_ROUND_TRIP]))
+            )
+            for start in range(0, len(owners), _KEYS_PER_ROUND_TRIP)
+        )
+
+    def _values(self, kind: Kind, owners: list[int]) -> list[tuple[int, bytes | None]]:
+        pipeline = self._client.pipeline(transaction=False)
+        for key in self._keys(kind, owners):
+            pipeline.get(key)
+        return list(zip(owners, cast("list[bytes | None]", pipeline.execute()), strict=True))
+
+    def _keys(self, kind: Kind, owners: Iterable[int]) -> list[bytes]:
+        return [key_of(self._prefix, self._generation, kind, owner) for owner in owners]
+
+
+def _decoded(value: bytes | None) -> TopN | None:
+    try:
+        return None if value is None else decode_list(value)
+    except DamagedValue:
+        return None
+
+
+def _heard_by(matrix: UserItemMatrix, user: int) -> NDArray[np.int64]:
+    row = int(np.searchsorted(matrix.users, user))
+    indptr = matrix.values.indptr
+    heard: NDArray[np.int64] = matrix.tracks[matrix.values.indices[indptr[row] : indptr[row + 1]]]
+    return heard
+
+
+def _genres_with_tracks(catalogue: Catalogue) -> NDArray[np.int64]:
+    tracks = catalogue.track_genres["track_id"].to_numpy()
+    genres: NDArray[np.int64] = np.unique(
+        catalogue.track_genres["genre_id"].to_numpy()[np.isin(tracks, catalogue.tracks)]
+    )
+    return genres
+
+
+def _unheard(
+    heard: NDArray[np.int64],
+    ranked: NDArray[np.int64],
+    champion: Champion,
+    catalogue: Catalogue,
+) -> int:
+    """How many tracks a list by ALS can choose from; by popularity where ALS has none."""
+    known = np.isin(heard, champion.model.tracks).any()
+    by_als = _count_unheard(heard, ranked) if known else 0
+    return by_als or _count_unheard(heard, catalogue.tracks)
+
+
+def _count_unheard(heard: NDArray[np.int64], candidates: NDArray[np.int64]) -> int:
+    return len(candidates) - int(np.isin(heard, candidates).sum())

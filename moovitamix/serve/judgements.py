@@ -1,0 +1,85 @@
+"""What is right and wrong about a published generation: pure judgements on what was read from it.
+
+Reading a sample and telling Dagster are the business of `checks.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moovitamix.serve.codec import TopN
+
+Lists = Mapping[int, TopN]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether all is well, and the figures that show it: counts, never whose lists they are."""
+
+    passed: bool
+    figures: dict[str, int | str] = field(default_factory=dict)
+
+
+def every_owner_has_a_list(owners: int, lists: int) -> Judgement:
+    """Whether there are as many lists as users with listens, or tracks, or genres."""
+    return Judgement(lists == owners, {"owners": owners, "lists": lists})
+
+
+def no_list_is_short_without_reason(
+    lists: Lists, unheard: Mapping[int, int], list_length: int
+) -> Judgement:
+    """Whether each list has N entries, or as many as there are tracks to choose from.
+
+    Args:
+        lists: By user.
+        unheard: By user: how many tracks could be in the list, and were not heard yet.
+        list_length: N.
+    """
+    short = sum(len(found.ids) < min(list_length, unheard[user]) for user, found in lists.items())
+    return Judgement(short == 0, {"lists looked at": len(lists), "short": short})
+
+
+def no_list_holds_what_was_heard(lists: Lists, heard: Mapping[int, NDArray[np.int64]]) -> Judgement:
+    """Whether all that is recommended is new to its user."""
+    wrong = sum(bool(np.isin(found.ids, heard[user]).any()) for user, found in lists.items())
+    return Judgement(wrong == 0, {"lists looked at": len(lists), "with heard tracks": wrong})
+
+
+def no_list_holds_a_withdrawn_track(lists: Lists, withdrawn: NDArray[np.int64]) -> Judgement:
+    """Whether every track in the lists can be played."""
+    wrong = sum(bool(np.isin(found.ids, withdrawn).any()) for found in lists.values())
+    return Judgement(wrong == 0, {"lists looked at": len(lists), "with withdrawn tracks": wrong})
+
+
+def no_track_is_similar_to_itself(lists: Lists) -> Judgement:
+    """Whether a track's list is about other tracks."""
+    wrong = sum(track in found.ids for track, found in lists.items())
+    return Judgement(wrong == 0, {"lists looked at": len(lists), "with their own track": wrong})
+
+
+def every_list_is_ranked(lists: Lists) -> Judgement:
+    """Whether scores fall from first to last, and no track is in a list twice."""
+    wrong = sum(
+        bool((np.diff(found.scores) > 0).any()) or len(np.unique(found.ids)) < len(found.ids)
+        for found in lists.values()
+    )
+    return Judgement(wrong == 0, {"lists looked at": len(lists), "out of order": wrong})
+
+
+def the_popular_list_is_full(entries: int, tracks: int, list_length: int) -> Judgement:
+    """Whether the list over all holds N tracks, or all that there are, and at least one."""
+    return Judgement(
+        0 < entries == min(list_length, tracks), {"entries": entries, "tracks": tracks}
+    )
+
+
+def the_newest_generation_is_current(current: str | None, written: str | None) -> Judgement:
+    """Whether what is served is what was written last."""
+    return Judgement(
+        current is not None and current == written,
+        {"current": current or "none", "written": written or "none"},
+    )

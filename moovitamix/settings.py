@@ -1,0 +1,99 @@
+"""The environment, read once into typed settings. Nothing else in the package reads it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from moovitamix.errors import SettingsError
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. With nothing set, all runs on this machine.
+
+    Each field is read from the environment variable of its name, upper case, prefixed by
+    `MOOVITAMIX_`. An empty variable counts as unset.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="MOOVITAMIX_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    home: Path = Field(
+        default=Path(".moovitamix"),
+        description="Where the lake, the embedded servers and Dagster's history live.",
+    )
+    source_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="The source API. Unset: the demonstration source, started on loopback.",
+    )
+    source_token: SecretStr | None = Field(
+        default=None, description="Sent to the source as `Authorization: Bearer …`."
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="A Postgres 14+ URL. Unset: an embedded real Postgres under the home.",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="A Redis 6.2+ or Valkey URL. Unset: an embedded real Valkey under the home.",
+    )
+    lake_url: str | None = Field(
+        default=None, description="Any fsspec URL. Unset: `lake/` under the home."
+    )
+    namespace: str = Field(
+        default="mvx",
+        pattern=r"^[a-z][a-z0-9_]{0,29}$",
+        description="Prefix of cache keys and schema of tables, so that servers can be shared.",
+    )
+    first_day: date = Field(
+        default=date(2026, 9, 1),
+        description="The first daily partition. What is older is dealt to it: nothing is lost.",
+    )
+    now: Annotated[datetime, AfterValidator(_in_utc)] | None = Field(
+        default=None,
+        description="A simulated present (ISO 8601), for trials. Unset: the system's clock.",
+    )
+
+    @property
+    def home_path(self) -> Path:
+        """The home as an absolute path."""
+        return self.home.expanduser().absolute()
+
+    @property
+    def lake(self) -> str:
+        """The URL of the lake, the default filled in."""
+        return self.lake_url or (self.home_path / "lake").as_uri()
+
+    def present(self) -> datetime:
+        """The current moment in UTC, or the simulated one."""
+        return self.now or datetime.now(UTC)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read from the environment at the first call.
+
+    Raises:
+        SettingsError: When a variable holds something that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"MOOVITAMIX_{'.'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError(
+            "; ".join(lines) + ". Correct or unset it; `moovitamix config` lists all of them."
+        ) from None

@@ -1,0 +1,208 @@
+"""Great Expectations run on staged slices: which days pass, and which rule the others broke.
+
+A range of days is judged at once; where that fails, it is halved until the bad days stand
+alone. The rules themselves are in `expectations.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from types import ModuleType
+from typing import Any
+
+import psycopg
+
+from moovitamix.warehouse.expectations import Expectation
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """How a rule fared on some rows. Counts only: an unexpected value may be personal."""
+
+    passed: bool
+    rows: int
+    unexpected: int
+    error: str | None = None
+
+
+# By rule name, for one span of days.
+Results = Mapping[str, RuleResult]
+Validator = Callable[[date, date], Results]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the judging of a slice came to.
+
+    Args:
+        whole: How each rule fared on all days together.
+        failed: By day, the rules it broke; empty for a good day.
+    """
+
+    whole: Results
+    failed: dict[date, list[str]]
+
+    @property
+    def good(self) -> list[date]:
+        """The days that broke no rule."""
+        return [day for day, broken in self.failed.items() if not broken]
+
+
+def judge_days(validate: Validator, days: Sequence[date]) -> Verdicts:
+    """Judge each day on its own, by as few validations as possible.
+
+    Args:
+        validate: Runs all rules on the rows of the days from the first to the last argument.
+        days: Contiguous, oldest first, at least one.
+    """
+    whole = validate(days[0], days[-1])
+    return Verdicts(whole, _judge(validate, days, whole))
+
+
+def _judge(validate: Validator, days: Sequence[date], results: Results) -> dict[date, list[str]]:
+    broken = [name for name, result in results.items() if not result.passed]
+    if not broken or len(days) == 1:
+        return dict.fromkeys(days, broken)
+    middle = len(days) // 2
+    halves = (days[:middle], days[middle:])
+    verdicts: dict[date, list[str]] = {}
+    for half in halves:
+        verdicts |= _judge(validate, half, validate(half[0], half[-1]))
+    return verdicts
+
+
+def great_expectations() -> ModuleType:
+    """Great Expectations, imported at the first call: that takes seconds.
+
+    Its usage reports are switched off unless the environment says otherwise.
+    """
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import great_expectations
+
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    return great_expectations
+
+
+def gx_validator(
+    address: str, staging_schema: str, table: str, run_id: str, rules: Sequence[Expectation]
+) -> Validator:
+    """A validator that runs the rules by Great Expectations, on Postgres.
+
+    Args:
+        address: The libpq URL.
+        staging_schema: Of the staging tables.
+        table: The staging table.
+        run_id: Whose rows count. Rows without a day, brought along by listens, do not.
+        rules: The table's expectations.
+    """
+    gx = great_expectations()
+    from great_expectations.data_context.types.base import (
+        ProgressBarsConfig,
+    )
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    driver = address.replace("postgresql://", "postgresql+psycopg://", 1).replace(
+        "postgres://", "postgresql+psycopg://", 1
+    )
+    with warnings.catch_warnings():
+        # It recommends `add_postgres`, which refuses the URL of a Unix socket.
+        warnings.simplefilter("ignore")
+        source = context.data_sources.add_sql(name=table, connection_string=driver)
+    suite = gx.ExpectationSuite(name=table)
+    for rule in rules:
+        kind = getattr(gx.expectations, rule.kind)
+        suite.add_expectation(kind(**rule.arguments, meta={"name": rule.name}))
+
+    def validate(first: date, last: date) -> dict[str, RuleResult]:
+        name = f"{table}_{first}_{last}"
+        query = (
+            f"SELECT * FROM \"{staging_schema}\".{table} WHERE run_id = '{run_id}' "  # noqa: S608
+            f"AND day BETWEEN '{first}' AND '{last}'"
+        )
+        asset = source.add_query_asset(name=name, query=query)
+        batch = asset.add_batch_definition_whole_table(name).get_batch()
+        found = batch.validate(suite, result_format="BASIC")
+        return dict(map(_named_result, found.results))
+
+    return validate
+
+
+def _named_result(found: Any) -> tuple[str, RuleResult]:
+    """The rule's name, which GX carries in `meta` because it answers in an order of its own."""
+    result = found.result or {}
+    # A rule that could not be run at all (a missing column) has its cause elsewhere.
+    error = None if result else str(found.exception_info)[:500]
+    return found.expectation_config.meta["name"], RuleResult(
+        bool(found.success),
+        int(result.get("element_count") or 0),
+        int(result.get("unexpected_count") or 0),
+        error,
+    )
+
+
+# A day that was staged and not judged yet must not be taken for a good one.
+NOT_JUDGED = "not judged"
+
+_VERDICTS = """
+INSERT INTO verdicts (run_id, endpoint, day, failed) VALUES (%s, %s, %s, %s)
+ON CONFLICT (run_id, endpoint, day) DO UPDATE
+SET failed = excluded.failed, judged_at = now()
+"""
+
+_BLOCKED = """
+INSERT INTO blocked_days (day, endpoint, check_name, pull) VALUES (%s, %s, %s, %s)
+ON CONFLICT (day, endpoint, check_name) DO UPDATE SET pull = excluded.pull
+"""
+
+
+def expect_verdicts(
+    connection: psycopg.Connection, *, run_id: str, endpoint: str, days: Sequence[date]
+) -> None:
+    """Note that these days are staged for an endpoint, and wait for their verdicts."""
+    connection.execute("DELETE FROM verdicts WHERE judged_at < now() - interval '7 days'")
+    connection.cursor().executemany(
+        _VERDICTS, [(run_id, endpoint, day, [NOT_JUDGED]) for day in days]
+    )
+
+
+def awaiting_days(connection: psycopg.Connection, *, run_id: str, endpoint: str) -> list[date]:
+    """The days that a run has staged for an endpoint, oldest first."""
+    rows = connection.execute(
+        "SELECT day FROM verdicts WHERE run_id = %s AND endpoint = %s ORDER BY day",
+        (run_id, endpoint),
+    )
+    return [day for (day,) in rows.fetchall()]
+
+
+def record_verdicts(
+    connection: psycopg.Connection, *, run_id: str, endpoint: str, pull: str, verdicts: Verdicts
+) -> None:
+    """Write the verdicts down for the publication, and the bad days into `blocked_days`."""
+    cursor = connection.cursor()
+    cursor.executemany(
+        _VERDICTS,
+        [(run_id, endpoint, day, broken) for day, broken in verdicts.failed.items()],
+    )
+    blocked = [
+        (day, endpoint, rule, pull) for day, broken in verdicts.failed.items() for rule in broken
+    ]
+    if blocked:
+        cursor.executemany(_BLOCKED, blocked)
+
+
+def blocked_on(connection: psycopg.Connection, pull: str, days: Sequence[date]) -> bool:
+    """Whether one of these days stands blocked by what this pull brought."""
+    found = connection.execute(
+        "SELECT 1 FROM blocked_days WHERE pull = %s AND day = ANY(%s) AND accepted_at IS NULL "
+        "LIMIT 1",
+        (pull, list(days)),
+    ).fetchone()
+    return found is not None

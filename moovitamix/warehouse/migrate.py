@@ -1,0 +1,89 @@
+"""The tables' schemas at the current revision, brought there when a connection is first used.
+
+The revisions themselves are in `migrations/`, built with Alembic.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+VERSION_TABLE = "schema_version"
+HEAD = "0001"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+# One key for the whole server: two schemas that migrate at once only wait for each other.
+MIGRATION_LOCK = 0x6D76_785F_6D69_67
+
+_current: set[tuple[str, str]] = set()
+_guard = threading.Lock()
+
+
+def ensure_current(address: str, schema: str) -> None:
+    """Create or upgrade the schemas of a namespace, unless this process has done so already.
+
+    Safe in any number of processes at once: an advisory lock lets one migrate, the others wait.
+
+    Args:
+        address: The libpq URL of the database.
+        schema: The namespace; the staging area is `{schema}_staging`.
+    """
+    with _guard:
+        if (address, schema) in _current:
+            return
+        if not _is_at_head(address, schema):
+            _upgrade(address, schema)
+        _current.add((address, schema))
+
+
+def forget() -> None:
+    """Look again at the next use: for tests, which drop schemas under a living process."""
+    with _guard:
+        _current.clear()
+
+
+def _is_at_head(address: str, schema: str) -> bool:
+    """Ask without Alembic, whose import alone would cost each short command half a second."""
+    with psycopg.connect(address, autocommit=True) as connection:
+        found = connection.execute(
+            "SELECT to_regclass(%s)", (f'"{schema}".{VERSION_TABLE}',)
+        ).fetchone()
+        if not found or found[0] is None:
+            return False
+        row = connection.execute(f'SELECT version_num FROM "{schema}".{VERSION_TABLE}').fetchone()  # noqa: S608
+        return row is not None and row[0] == HEAD
+
+
+def _upgrade(address: str, schema: str) -> None:
+    from sqlalchemy import create_engine, pool, text
+
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(address),
+        poolclass=pool.NullPool,
+    )
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
+        connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}_staging"'))
+        run_alembic(connection, schema)
+
+
+def run_alembic(connection: Connection, schema: str) -> None:
+    """Run the missing revisions inside the caller's transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["schema"] = schema
+    config.attributes["connection"] = connection.execution_options(
+        schema_translate_map={None: schema, "staging": f"{schema}_staging"}
+    )
+    command.upgrade(config, "head")

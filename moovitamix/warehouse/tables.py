@@ -1,0 +1,271 @@
+"""The warehouse's tables, declared once: names, types, keys, and what each column means.
+
+Alembic's migrations build them, Dagster shows them as column schemas, the export reads their
+order. Tables without a schema live in the namespace's schema, those of `staging` in the schema
+of the same name with `_staging` behind it (see `migrate.py`).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+STAGING = "staging"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Moments come from the source without a zone and are UTC; a zone-less type keeps them as sent.
+Moment = DateTime(timezone=False)
+OurMoment = DateTime(timezone=True)
+
+
+def _pull(
+    comment: str = "The pull that brought this content; an older one never overwrites a newer.",
+) -> Column[str]:
+    return Column("pull", Text, nullable=False, comment=comment)
+
+
+tracks = Table(
+    "tracks",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False, comment="The source's id."),
+    Column("name", Text, nullable=False, comment="Title; not unique."),
+    Column("artist", Text, nullable=False, comment="Performing artist, as sent."),
+    Column("songwriters", Text, nullable=False, comment="Songwriters, as sent."),
+    Column("duration", Interval, nullable=False, comment="Playing time."),
+    Column("album", Text, nullable=False, comment="Album, as sent."),
+    Column("created_at", Moment, nullable=False, comment="Created at the source, UTC."),
+    Column("updated_at", Moment, nullable=False, comment="May be earlier than created_at."),
+    Column("withdrawn_at", Moment, comment="Gone from a complete pull since then, UTC."),
+    _pull(),
+    comment="One row per track of the catalogue.",
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False, comment="The source's id."),
+    Column("first_name", Text, nullable=False, comment="Personal."),
+    Column("last_name", Text, nullable=False, comment="Personal."),
+    Column("email", Text, nullable=False, comment="Personal; not unique."),
+    Column("gender", Text, nullable=False, comment="Personal; free text."),
+    Column("created_at", Moment, nullable=False, comment="Created at the source, UTC."),
+    Column("updated_at", Moment, nullable=False, comment="May be earlier than created_at."),
+    _pull(),
+    comment="One row per user account.",
+)
+
+genres = Table(
+    "genres",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="Ours."),
+    Column(
+        "name", Text, nullable=False, unique=True, comment="Lower case, white space folded to one."
+    ),
+    comment="One row per genre that a track or a user names.",
+)
+
+track_genres = Table(
+    "track_genres",
+    metadata,
+    Column("track_id", ForeignKey("tracks.id"), primary_key=True, comment="The track."),
+    Column("genre_id", ForeignKey("genres.id"), primary_key=True, index=True, comment="Its genre."),
+    comment="The genres of a track.",
+)
+
+user_favorite_genres = Table(
+    "user_favorite_genres",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True, comment="The user."),
+    Column(
+        "genre_id", ForeignKey("genres.id"), primary_key=True, index=True, comment="A favourite."
+    ),
+    comment="The genres a user has stated as favourites.",
+)
+
+listen_history = Table(
+    "listen_history",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="Ours."),
+    Column("user_id", ForeignKey("users.id"), nullable=False, comment="Who heard it."),
+    Column("track_id", ForeignKey("tracks.id"), nullable=False, index=True, comment="What."),
+    Column("listened_at", Moment, nullable=False, index=True, comment="When it was heard, UTC."),
+    Column("recorded_at", Moment, nullable=False, comment="created_at of the listen record."),
+    Column(
+        "nth", SmallInteger, nullable=False, comment="Which of several plays in its record, from 1."
+    ),
+    UniqueConstraint("user_id", "recorded_at", "track_id", "nth", name="uq_listen_history_natural"),
+    comment="One row for each time a user heard a track.",
+)
+
+# The six tables that make up the product, in the order in which foreign keys allow loading.
+PUBLISHED: tuple[Table, ...] = (
+    genres,
+    tracks,
+    users,
+    track_genres,
+    user_favorite_genres,
+    listen_history,
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("endpoint", Text, primary_key=True),
+    Column("sha256", LargeBinary, primary_key=True, comment="Of the payload."),
+    Column("payload", LargeBinary, nullable=False, comment="The record as sent, or one listen."),
+    Column("day", Date, nullable=False),
+    _pull(),
+    Column("reason", Text, nullable=False),
+    Column("field", Text, comment="The offending field, where there is one."),
+    Column("first_seen", OurMoment, nullable=False, server_default=text("now()")),
+    Column("last_tried", OurMoment, nullable=False, server_default=text("now()")),
+    Column("resolved_at", OurMoment),
+    comment="What could not be loaded, and why; tried again by each later load.",
+)
+
+published_days = Table(
+    "published_days",
+    metadata,
+    Column("day", Date, primary_key=True),
+    _pull("The newest pull when the day was published."),
+    Column("run_id", Text, nullable=False),
+    Column("published_at", OurMoment, nullable=False, server_default=text("now()")),
+    comment="The days whose slices passed their checks and are in the tables.",
+)
+
+blocked_days = Table(
+    "blocked_days",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("check_name", Text, primary_key=True),
+    _pull("The newest pull when the day was judged; a newer one has it tried again."),
+    Column("since", OurMoment, nullable=False, server_default=text("now()")),
+    Column("accepted_by", Text),
+    Column("accepted_at", OurMoment),
+    comment="The days that failed a blocking check, until a later load passes or one accepts.",
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("version", BigInteger, Identity(always=True), primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("provisional", Boolean, nullable=False, server_default=text("false")),
+    Column("algorithm", Text, nullable=False, comment="What is served under it."),
+    Column("as_of", Date, nullable=False, comment="The last day of its data."),
+    _pull("The newest pull in its data."),
+    Column("matrix_fingerprint", Text, nullable=False),
+    Column("parameters", JSONB, nullable=False),
+    Column("metrics", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("verdict", Text),
+    Column("reason", Text),
+    Column("artifact", Text, nullable=False, comment="Its folder in the lake."),
+    Column("code_version", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("created_at", OurMoment, nullable=False, server_default=text("now()")),
+    Column("promoted_at", OurMoment),
+    Column("retired_at", OurMoment),
+    CheckConstraint(
+        "status IN ('candidate', 'champion', 'retired', 'rejected')", name="known_status"
+    ),
+    CheckConstraint("algorithm IN ('als', 'popularity')", name="known_algorithm"),
+    comment="The model registry.",
+)
+Index(
+    "uq_model_versions_one_champion",
+    model_versions.c.status,
+    unique=True,
+    postgresql_where=text("status = 'champion'"),
+)
+
+
+def _staged(name: str, *columns: Column[object]) -> Table:
+    """A staging table: transient, hence unlogged, and without keys, for it holds doubtful rows."""
+    return Table(
+        name,
+        metadata,
+        Column("run_id", Text, nullable=False, index=True),
+        Column("staged_at", OurMoment, nullable=False, server_default=text("now()")),
+        Column("day", Date, comment="Null: brought along because a listen of the run names it."),
+        _pull(),
+        *columns,
+        schema=STAGING,
+        prefixes=["UNLOGGED"],
+    )
+
+
+staged_tracks = _staged(
+    "staged_tracks",
+    Column("id", BigInteger),
+    Column("name", Text),
+    Column("artist", Text),
+    Column("songwriters", Text),
+    Column("duration_seconds", Integer),
+    Column("genres", Text, comment="Folded names, joined by commas."),
+    Column("album", Text),
+    Column("created_at", Moment),
+    Column("updated_at", Moment),
+)
+
+staged_users = _staged(
+    "staged_users",
+    Column("id", BigInteger),
+    Column("first_name", Text),
+    Column("last_name", Text),
+    Column("email", Text),
+    Column("gender", Text),
+    Column("favorite_genres", Text, comment="Folded names, joined by commas."),
+    Column("created_at", Moment),
+    Column("updated_at", Moment),
+)
+
+staged_listens = _staged(
+    "staged_listens",
+    Column("user_id", BigInteger),
+    Column("track_id", BigInteger),
+    Column("listened_at", Moment),
+    Column("recorded_at", Moment),
+    Column("nth", SmallInteger),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("judged_at", OurMoment, nullable=False, server_default=text("now()")),
+    Column("failed", ARRAY(Text), nullable=False, comment="Blocking checks that failed."),
+    schema=STAGING,
+    prefixes=["UNLOGGED"],
+)

@@ -1,0 +1,1 @@
+"""The tests of MoovitaMix, in the folders of what they test."""

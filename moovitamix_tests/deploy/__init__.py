@@ -1,0 +1,1 @@
+"""Tests of what deploys and checks the project, not of its code."""

@@ -1,0 +1,189 @@
+"""What docker-compose.yml promises, asked of the real Compose."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+
+Services = dict[str, dict[str, Any]]
+
+
+class Compose(Protocol):
+    """The fixture of that name."""
+
+    def run(self, *arguments: str, env: dict[str, str]) -> Any: ...
+    def services(self, env: dict[str, str]) -> Services: ...
+
+
+def test_the_file_is_valid(compose: Compose, required: dict[str, str]) -> None:
+    outcome = compose.run("--profile", "*", "config", "--quiet", env=required)
+
+    assert outcome.returncode == 0, outcome.stderr
+
+
+@pytest.mark.parametrize("missing", ["POSTGRES_PASSWORD", "MOOVITAMIX_SOURCE_URL"])
+def test_a_required_variable_that_is_missing_stops_everything_and_is_named(
+    compose: Compose, required: dict[str, str], missing: str
+) -> None:
+    for env in ({**required, missing: ""}, {k: v for k, v in required.items() if k != missing}):
+        outcome = compose.run("config", "--quiet", env=env)
+
+        assert outcome.returncode != 0
+        assert missing in outcome.stderr
+        assert "deploy/env.example" in outcome.stderr
+
+
+def test_every_required_variable_is_in_the_example_and_the_password_is_left_to_fill_in(
+    root: Path, required: dict[str, str]
+) -> None:
+    lines = (root / "deploy" / "env.example").read_text().splitlines()
+    example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+    assert required.keys() <= example.keys()
+    assert not example["POSTGRES_PASSWORD"]
+
+
+def test_every_secret_comes_from_the_environment(
+    services: Services, required: dict[str, str]
+) -> None:
+    password = required["POSTGRES_PASSWORD"]
+    settings = [
+        (f"{service}: {name}", name, value)
+        for service, spec in services.items()
+        for name, value in spec.get("environment", {}).items()
+        if value is not None
+    ]
+    secrets = [
+        (where, value)
+        for where, name, value in settings
+        if re.search("PASSWORD|SECRET|TOKEN|KEY", name)
+    ]
+    secrets += [
+        (where, urlsplit(value).password)
+        for where, _, value in settings
+        if "://" in value and urlsplit(value).password is not None
+    ]
+
+    assert {value for _, value in secrets} == {password}, secrets
+
+
+def test_an_option_that_is_not_set_reaches_the_container_unset_and_one_that_is_set_as_it_is(
+    compose: Compose, required: dict[str, str], services: Services
+) -> None:
+    chosen = {**required, "MOOVITAMIX_NAMESPACE": "staging", "MOOVITAMIX_SOURCE_TOKEN": "t0ken"}
+
+    unset = services["code-location"]["environment"]
+    assert unset["MOOVITAMIX_NAMESPACE"] is None
+    assert unset["MOOVITAMIX_SOURCE_TOKEN"] is None
+    passed_on = compose.services(chosen)["code-location"]["environment"]
+    assert passed_on["MOOVITAMIX_NAMESPACE"] == "staging"
+    assert passed_on["MOOVITAMIX_SOURCE_TOKEN"] == "t0ken"
+
+
+def test_every_service_has_a_health_check_or_says_why_not(services: Services, root: Path) -> None:
+    written = msgspec.yaml.decode((root / "docker-compose.yml").read_bytes())["services"]
+
+    assert written.keys() == services.keys()
+    for name, spec in services.items():
+        reason = written[name].get("x-no-healthcheck", "")
+        assert spec.get("healthcheck", {}).get("test") or len(reason.split()) > 3, name
+
+
+def test_a_service_starts_only_when_what_it_needs_is_healthy_or_done(services: Services) -> None:
+    conditions = {
+        (name, needed): how["condition"]
+        for name, spec in services.items()
+        for needed, how in spec.get("depends_on", {}).items()
+    }
+
+    assert conditions
+    for (name, needed), condition in conditions.items():
+        expected = (
+            "service_healthy"
+            if "healthcheck" in services[needed]
+            else "service_completed_successfully"
+        )
+        assert condition == expected, (name, needed)
+
+
+def test_every_image_is_pinned_to_a_version_and_ours_is_the_projects(
+    services: Services, root: Path
+) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+
+    for name, spec in services.items():
+        repository, _, tag = spec["image"].partition(":")
+        assert re.match(r"\d+\.\d+", tag), (name, spec["image"])
+        if "build" in spec:
+            assert (repository, tag) == ("moovitamix", project["version"]), name
+
+
+def test_published_ports_are_on_loopback_because_the_ui_has_no_log_in(services: Services) -> None:
+    ports = [port for spec in services.values() for port in spec.get("ports", [])]
+
+    assert ports
+    assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+
+
+def test_only_the_code_location_holds_the_lake_and_the_settings(services: Services) -> None:
+    with_lake = {
+        name
+        for name, spec in services.items()
+        for volume in spec.get("volumes", [])
+        if volume["source"] == "lake"
+    }
+    with_addresses = {
+        name
+        for name, spec in services.items()
+        if "MOOVITAMIX_DATABASE_URL" in spec.get("environment", {})
+    }
+
+    assert with_lake == with_addresses == {"code-location"}
+
+
+def test_the_ui_reads_the_logs_where_runs_write_them(services: Services) -> None:
+    def mounted_at(name: str) -> str:
+        targets = [
+            str(volume["target"])
+            for volume in services[name]["volumes"]
+            if volume["source"] == "compute-logs"
+        ]
+        assert len(targets) == 1
+        return targets[0]
+
+    assert mounted_at("webserver") == mounted_at("code-location") == "/opt/dagster/storage"
+
+
+def test_whoever_loads_the_instance_gets_every_variable_that_it_names(
+    services: Services, root: Path
+) -> None:
+    named = set(re.findall(r"env: (\w+)", (root / "deploy" / "dagster.yaml").read_text()))
+
+    assert named
+    for name in ("migrate", "code-location", "webserver", "daemon"):
+        assert named <= services[name]["environment"].keys(), name
+
+
+def test_the_workspace_names_the_service_and_port_that_serve_the_code(
+    services: Services, root: Path
+) -> None:
+    workspace = msgspec.yaml.decode((root / "deploy" / "workspace.yaml").read_bytes())
+    (location,) = workspace["load_from"]
+    server = location["grpc_server"]
+    command = services[server["host"]]["command"]
+
+    assert command[command.index("--port") + 1] == str(server["port"])
+    assert command[command.index("--location-name") + 1] == server["location_name"]
+
+
+def test_the_demonstration_source_runs_only_when_asked_for(
+    compose: Compose, required: dict[str, str]
+) -> None:
+    plain = compose.run("config", "--services", env=required).stdout.split()
+    demo = compose.run("--profile", "demo", "config", "--services", env=required).stdout.split()
+
+    assert set(demo) - set(plain) == {"source"}

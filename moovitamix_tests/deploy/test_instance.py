@@ -1,0 +1,142 @@
+"""deploy/dagster.yaml on a real Postgres: what one process records, another finds."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import TickStatus
+from dagster_postgres.event_log import PostgresEventLogStorage
+from dagster_postgres.run_storage import PostgresRunStorage
+from dagster_postgres.schedule_storage import PostgresScheduleStorage
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """A job to run on the instance, and the asset whose materialization must be found again."""
+
+    job: dg.JobDefinition
+    asset: dg.AssetKey
+    partition: str | None = None
+
+
+@pytest.fixture
+def probe() -> Probe:
+    """Any job will do: replace it by one of the code location to test that on Postgres."""
+
+    @dg.asset
+    def songs_heard() -> dg.MaterializeResult:  # type: ignore[type-arg]
+        return dg.MaterializeResult(metadata={"rows": 3})
+
+    definitions = dg.Definitions(
+        assets=[songs_heard], jobs=[dg.define_asset_job("probe", [songs_heard])]
+    )
+    return Probe(definitions.resolve_job_def("probe"), songs_heard.key)
+
+
+@pytest.fixture
+def homes(
+    tmp_path: Path, root: Path, dagster_storage: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    """Two directories with the deployment's dagster.yaml, as in two containers."""
+    for name, value in dagster_storage.items():
+        monkeypatch.setenv(name, value)
+    first, second = tmp_path / "code-location", tmp_path / "webserver"
+    for home in (first, second):
+        home.mkdir()
+        shutil.copy(root / "deploy" / "dagster.yaml", home)
+    return first, second
+
+
+@pytest.fixture
+def instances(homes: tuple[Path, Path]) -> Iterator[tuple[dg.DagsterInstance, dg.DagsterInstance]]:
+    """Two instance objects that share nothing but the deployment's dagster.yaml."""
+    with ExitStack() as stack:
+        first, second = (
+            stack.enter_context(dg.DagsterInstance.from_config(str(home))) for home in homes
+        )
+        yield first, second
+
+
+Instances = tuple[dg.DagsterInstance, dg.DagsterInstance]
+
+
+def test_everything_is_stored_in_postgres(instances: Instances) -> None:
+    for instance in instances:
+        assert isinstance(instance.run_storage, PostgresRunStorage)
+        assert isinstance(instance.event_log_storage, PostgresEventLogStorage)
+        assert isinstance(instance.schedule_storage, PostgresScheduleStorage)
+
+
+def test_a_run_and_its_materialization_are_found_by_another_process(
+    instances: Instances, probe: Probe
+) -> None:
+    writer, reader = instances
+
+    outcome = probe.job.execute_in_process(instance=writer, partition_key=probe.partition)
+
+    run = reader.get_run_by_id(outcome.run_id)
+    assert run is not None
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    event = reader.get_latest_materialization_event(probe.asset)
+    assert event is not None
+    assert event.run_id == outcome.run_id
+    written = outcome.asset_materializations_for_node(probe.asset.to_python_identifier())
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata == written[0].metadata
+
+
+def test_what_the_package_logs_is_found_with_its_run(instances: Instances) -> None:
+    writer, reader = instances
+
+    @dg.op
+    def talkative() -> None:
+        import logging
+
+        logging.getLogger("moovitamix.ingest").info("1,000 tracks on 10 pages")
+
+    @dg.job
+    def talk() -> None:
+        talkative()
+
+    outcome = talk.execute_in_process(instance=writer)
+
+    messages = [record.user_message for record in reader.all_logs(outcome.run_id)]
+    assert "1,000 tracks on 10 pages" in messages
+
+
+def test_the_password_is_not_in_what_dagster_tells_about_itself(
+    instances: Instances, dagster_storage: dict[str, str]
+) -> None:
+    instance = instances[0]
+    shown_in_the_ui = instance.info_str()
+    handed_to_runs = str(instance.get_ref().to_dict())
+
+    assert "PostgresRunStorage" in shown_in_the_ui
+    assert "DAGSTER_POSTGRES_PASSWORD" in handed_to_runs
+    for told in (shown_in_the_ui, handed_to_runs):
+        assert dagster_storage["DAGSTER_POSTGRES_PASSWORD"] not in told
+
+
+def test_a_lost_process_is_tried_again_and_a_failed_asset_is_not(instances: Instances) -> None:
+    instance = instances[0]
+
+    assert instance.run_retries_enabled
+    assert instance.run_retries_max_retries > 0
+    assert instance.run_retries_retry_on_asset_or_op_failure is False
+    assert instance.run_monitoring_enabled
+    assert instance.run_monitoring_max_runtime_seconds > 0
+
+
+def test_ticks_are_forgotten_in_time_and_nothing_is_reported_home(instances: Instances) -> None:
+    instance = instances[0]
+
+    for kind in (InstigatorType.SCHEDULE, InstigatorType.SENSOR):
+        days = instance.get_tick_retention_settings(kind)
+        for status in (TickStatus.SKIPPED, TickStatus.SUCCESS, TickStatus.FAILURE):
+            assert 0 < days[status] <= 90
+    assert instance.telemetry_enabled is False

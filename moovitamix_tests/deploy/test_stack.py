@@ -1,0 +1,219 @@
+"""The services of docker-compose.yml together, as processes: their own commands and health checks.
+
+Containers, volumes and the image are Docker's job and are not tested here.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+PROBE_LOCATION = '''
+"""A code location whose one job prints and materializes: what a deployment has to carry."""
+import dagster as dg
+
+@dg.asset
+def songs_heard() -> dg.MaterializeResult:
+    print("three songs")
+    return dg.MaterializeResult(metadata={"rows": 3})
+
+defs = dg.Definitions(assets=[songs_heard], jobs=[dg.define_asset_job("probe", [songs_heard])])
+'''
+LAUNCH = """
+mutation Launch($selector: JobOrPipelineSelector!) {
+  launchRun(executionParams: {selector: $selector}) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
+PATIENCE = 90.0
+"""Seconds after which a service that is not healthy is called broken; a sound one needs a few."""
+
+
+class Stack:
+    """Services of docker-compose.yml as processes of this machine, on free ports."""
+
+    def __init__(
+        self, services: dict[str, dict[str, Any]], home: Path, env: dict[str, str], ports: list[int]
+    ) -> None:
+        self._services = services
+        self._home = home
+        self._env = env
+        self._ports = {"4000": str(ports[0]), "3000": str(ports[1])}
+
+    def port(self, inside: str) -> str:
+        """The free port that stands for the one inside the containers."""
+        return self._ports[inside]
+
+    def _here(self, words: list[str]) -> list[str]:
+        """A container's command for this machine: our interpreter, ports, paths and probe."""
+        replaced = {
+            **self._ports,
+            "0.0.0.0": "127.0.0.1",  # noqa: S104
+            "python": sys.executable,
+            "moovitamix.definitions": "probe_location",
+            "/opt/dagster/workspace.yaml": str(self._home / "workspace.yaml"),
+        }
+        whole = [replaced.get(word, word) for word in words]
+        for inside, outside in self._ports.items():
+            whole = [
+                word.replace(f"127.0.0.1:{inside}/", f"127.0.0.1:{outside}/") for word in whole
+            ]
+        return whole
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What the service is given, with the address of the test's Postgres."""
+        given = self._services[name]["environment"]
+        return {
+            **{key: value for key, value in given.items() if value is not None},
+            **self._env,
+        }
+
+    def complete(self, name: str) -> subprocess.CompletedProcess[str]:
+        """Runs a service that ends by itself."""
+        return subprocess.run(
+            self._here(self._services[name]["command"]),
+            env=self.environment(name),
+            cwd=self._home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    @contextlib.contextmanager
+    def running(self, name: str) -> Iterator[None]:
+        """Starts a service, waits until its own health check passes, and stops it at the end."""
+        log = self._home / f"{name}.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                self._here(self._services[name]["command"]),
+                env=self.environment(name),
+                cwd=self._home,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                self._wait_until_healthy(name, process, log)
+                yield
+            finally:
+                process.terminate()
+                process.wait(timeout=60)
+
+    def _wait_until_healthy(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        kind, *words = self._services[name]["healthcheck"]["test"]
+        command = ["sh", "-c", *words] if kind == "CMD-SHELL" else self._here(words)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            assert process.poll() is None, log.read_text()
+            check = subprocess.run(
+                command,
+                env=self.environment(name),
+                cwd=self._home,
+                capture_output=True,
+                check=False,
+            )
+            if check.returncode == 0:
+                return
+            time.sleep(0.5)
+        pytest.fail(f"{name} did not become healthy:\n{log.read_text()}")
+
+
+@pytest.fixture
+def stack(
+    services: dict[str, dict[str, Any]],
+    dagster_storage: dict[str, str],
+    free_ports: list[int],
+    tmp_path: Path,
+    root: Path,
+) -> Stack:
+    """The stack with an empty DAGSTER_HOME, made of the files that the image holds."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(root / "deploy" / "dagster.yaml", home)
+    workspace = (root / "deploy" / "workspace.yaml").read_text()
+    here = workspace.replace("host: code-location", "host: 127.0.0.1")
+    (home / "workspace.yaml").write_text(here.replace("4000", str(free_ports[0])))
+    (home / "probe_location.py").write_text(PROBE_LOCATION)
+    env = {
+        **dagster_storage,
+        "DAGSTER_HOME": str(home),
+        "HOME": str(home),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    return Stack(services, home, env, free_ports)
+
+
+def _post(port: str, path: str, body: object) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
+    with contextlib.closing(connection):
+        connection.request(
+            "POST", path, json.dumps(body), headers={"Content-Type": "application/json"}
+        )
+        return json.loads(connection.getresponse().read())
+
+
+def _finished(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.is_finished:
+            return run
+        time.sleep(0.2)
+    pytest.fail(f"run {run_id} did not finish: {run}")
+
+
+def test_a_run_asked_for_in_the_ui_is_queued_launched_in_the_code_location_and_its_log_is_shown(
+    stack: Stack, dagster_storage: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrated = stack.complete("migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    assert dagster_storage["DAGSTER_POSTGRES_PASSWORD"] not in migrated.stdout + migrated.stderr
+
+    with (
+        stack.running("code-location"),
+        stack.running("webserver"),
+        stack.running("daemon"),
+    ):
+        selector = {
+            "repositoryLocationName": "moovitamix",
+            "repositoryName": "__repository__",
+            "jobName": "probe",
+        }
+        answer = _post(
+            stack.port("3000"), "/graphql", {"query": LAUNCH, "variables": {"selector": selector}}
+        )
+        assert answer["data"]["launchRun"]["__typename"] == "LaunchRunSuccess", answer
+
+        for name, value in stack.environment("webserver").items():
+            monkeypatch.setenv(name, value)
+        with dg.DagsterInstance.get() as instance:
+            run = _finished(instance, answer["data"]["launchRun"]["run"]["runId"])
+            events = instance.all_logs(run.run_id)
+            (captured,) = (
+                event.dagster_event.logs_captured_data.file_key
+                for event in events
+                if event.dagster_event
+                and event.dagster_event_type == dg.DagsterEventType.LOGS_CAPTURED
+            )
+            printed = instance.compute_log_manager.get_log_data(
+                [run.run_id, "compute_logs", captured]
+            )
+
+    assert run.status == dg.DagsterRunStatus.SUCCESS, events
+    assert any(
+        event.dagster_event and event.dagster_event.event_type_value == "PIPELINE_ENQUEUED"
+        for event in events
+    )
+    assert b"three songs" in (printed.stdout or b"")

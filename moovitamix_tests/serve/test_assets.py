@@ -1,0 +1,263 @@
+"""The stage in Dagster: three assets from one publication, and checks that find what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+import redis
+from numpy.typing import NDArray
+
+from moovitamix.recommend import registry
+from moovitamix.recommend.artifacts import store_matrix, store_model
+from moovitamix.recommend.gate import Decision
+from moovitamix.recommend.matrix import MatrixParameters, build_matrix
+from moovitamix.resources import Cache, Lake, Warehouse
+from moovitamix.serve import assets, checks
+from moovitamix.serve.codec import decode_list, encode_list
+from moovitamix.serve.generations import current_key, key_of, read_current
+from moovitamix.serve.recommender import Recommender
+from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World, load_catalogue, plays
+
+Fault = Callable[[redis.Redis, str], None]
+Change = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+
+NEWEST = (checks.USERS, "newest_generation_is_current")
+
+
+@pytest.fixture
+def resources(
+    valkey: redis.Redis, valkey_url: str, warehouse: Warehouse, world: World, tmp_path: Path
+) -> dict[str, object]:
+    """A warehouse and a lake in which a champion has been promoted, and an empty cache."""
+    assert valkey.dbsize() == 0
+    lake = Lake(url=(tmp_path / "lake").as_uri())
+    load_catalogue(warehouse, world.catalogue)
+    store_matrix(lake.open(), world.matrix, "p1")
+    model = world.champion.model
+    with warehouse.connect() as connection:
+        registered = registry.register(
+            connection,
+            run_id="r1",
+            as_of=model.as_of,
+            pull="p1",
+            matrix_fingerprint=model.matrix_fingerprint,
+            parameters={},
+            artifact=store_model(lake.open(), "r1", model),
+        )
+        registry.promote(
+            connection, registered.version, Decision("cannot tell", "als", True, "first")
+        )
+    return {
+        "warehouse": warehouse,
+        "lake": lake,
+        "cache": Cache(url=valkey_url, namespace=NAMESPACE),
+    }
+
+
+def materialize(
+    resources: dict[str, object], instance: dg.DagsterInstance
+) -> dg.ExecuteInProcessResult:
+    return dg.materialize([assets.generation], instance=instance, resources=resources)
+
+
+def verdicts(
+    resources: dict[str, object], instance: dg.DagsterInstance
+) -> dict[tuple[str, str], bool]:
+    definitions = dg.Definitions(
+        assets=[assets.generation],
+        asset_checks=[checks.published_generation],
+        resources=resources,
+        jobs=[dg.define_asset_job("look", selection=dg.AssetSelection.all_asset_checks())],
+    )
+    result = definitions.resolve_job_def("look").execute_in_process(instance=instance)
+    return {
+        (found.asset_key.to_user_string(), str(found.check_name)): found.passed
+        for found in result.get_asset_check_evaluations()
+    }
+
+
+def test_three_assets_tell_what_was_published(resources: dict[str, object]) -> None:
+    with dg.instance_for_test() as instance:
+        result = materialize(resources, instance)
+    assert result.success
+    told: dict[str, dict[str, Any]] = {
+        event.materialization.asset_key.to_user_string(): {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+    }
+    assert set(told) == {checks.USERS, checks.TRACKS, checks.POPULAR}
+    users = told[checks.USERS]
+    assert (users["keys"], users["users by als"], users["users by popularity"]) == (61, 60, 1)
+    assert users["users by stated genres"] == 2
+    assert (told[checks.TRACKS]["keys"], told[checks.POPULAR]["keys"]) == (40, 3)
+    assert {metadata["generation"] for metadata in told.values()} == {"v1-2026-11-22-1"}
+    assert users["bytes per list"] > 8
+
+
+def test_what_was_published_is_served(resources: dict[str, object], valkey: redis.Redis) -> None:
+    with dg.instance_for_test() as instance:
+        materialize(resources, instance)
+    answer = Recommender(valkey, NAMESPACE).recommend(1)
+    assert (answer.tier, answer.generation, len(answer.items)) == (
+        "cached top-N",
+        "v1-2026-11-22-1",
+        20,
+    )
+
+
+def test_every_check_passes_on_what_was_just_published(resources: dict[str, object]) -> None:
+    with dg.instance_for_test() as instance:
+        materialize(resources, instance)
+        found = verdicts(resources, instance)
+    assert found == dict.fromkeys(checks.CHECKS, True)
+
+
+def test_every_asset_is_described_owned_kinded_grouped_and_checked() -> None:
+    for spec in assets.generation.specs:
+        assert spec.group_name == "serve"
+        assert spec.description
+        assert spec.owners == ["team:platform"]
+        assert spec.kinds == {"redis"}
+        assert {key.to_user_string() for key in (dep.asset_key for dep in spec.deps)} == {
+            "champion_model",
+            "user_item_matrix",
+        }
+        assert any(asset == spec.key.to_user_string() for asset, _ in checks.CHECKS)
+
+
+@pytest.mark.parametrize("algorithm", ["als", "popularity"])
+def test_checks_pass_under_either_algorithm(
+    resources: dict[str, object], warehouse: Warehouse, algorithm: str
+) -> None:
+    with warehouse.connect() as connection:
+        connection.execute("UPDATE model_versions SET algorithm = %s", (algorithm,))
+    with dg.instance_for_test() as instance:
+        materialize(resources, instance)
+        found = verdicts(resources, instance)
+    assert found == dict.fromkeys(checks.CHECKS, True)
+
+
+def _lose_a_user(client: redis.Redis, generation: str) -> None:
+    client.delete(key_of(NAMESPACE, generation, "u", 7))
+
+
+def _shorten(client: redis.Redis, generation: str) -> None:
+    _rewrite(client, generation, 7, lambda ids: ids[:5])
+
+
+def _put_in_heard(client: redis.Redis, generation: str) -> None:
+    _rewrite(client, generation, World.NEWCOMER, lambda ids: np.append(ids, 142))
+
+
+def _put_in_withdrawn(client: redis.Redis, generation: str) -> None:
+    _rewrite(client, generation, 7, lambda ids: np.append(ids, 141))
+
+
+def _rewrite(client: redis.Redis, generation: str, user: int, change: Change) -> None:
+    key = key_of(NAMESPACE, generation, "u", user)
+    value = client.get(key)
+    assert isinstance(value, bytes)
+    ids = change(decode_list(value).ids)
+    client.set(key, encode_list(ids, np.zeros(len(ids))), keepttl=True)
+
+
+def _repeat_a_track(client: redis.Redis, generation: str) -> None:
+    _rewrite(client, generation, 7, lambda ids: np.append(ids, ids[0]))
+
+
+def _damage_popular(client: redis.Redis, generation: str) -> None:
+    client.set(key_of(NAMESPACE, generation, "p", "all"), b"", keepttl=True)
+
+
+def _lose_a_genre(client: redis.Redis, generation: str) -> None:
+    client.delete(key_of(NAMESPACE, generation, "p", 1))
+
+
+def _damage_a_track(client: redis.Redis, generation: str) -> None:
+    client.set(key_of(NAMESPACE, generation, "t", 100), b"", keepttl=True)
+
+
+FAULTS: dict[Fault, set[tuple[str, str]]] = {
+    _lose_a_user: {(checks.USERS, "every_active_user_has_a_list")},
+    _shorten: {(checks.USERS, "no_list_is_short_without_reason")},
+    _put_in_heard: {(checks.USERS, "no_list_holds_what_was_heard")},
+    _put_in_withdrawn: {(checks.USERS, "no_list_holds_a_withdrawn_track")},
+    _repeat_a_track: {(checks.USERS, "every_list_is_ranked")},
+    _damage_popular: {(checks.POPULAR, "popular_list_is_full")},
+    _lose_a_genre: {(checks.POPULAR, "every_genre_has_a_list")},
+    _damage_a_track: {(checks.TRACKS, "every_track_has_a_list")},
+}
+
+
+@pytest.mark.parametrize(
+    "fault", FAULTS, ids=lambda fault: getattr(fault, "__name__", "").strip("_")
+)
+def test_a_fault_in_the_cache_fails_its_check_and_no_other(
+    resources: dict[str, object], valkey: redis.Redis, fault: Fault
+) -> None:
+    with dg.instance_for_test() as instance:
+        materialize(resources, instance)
+        served = read_current(valkey, NAMESPACE)
+        assert served is not None
+        fault(valkey, served.name)
+        found = verdicts(resources, instance)
+    assert {check for check, passed in found.items() if not passed} == FAULTS[fault]
+
+
+def test_with_nothing_served_every_check_fails(
+    resources: dict[str, object], valkey: redis.Redis
+) -> None:
+    with dg.instance_for_test() as instance:
+        materialize(resources, instance)
+        valkey.delete(current_key(NAMESPACE))
+        found = verdicts(resources, instance)
+    assert found == dict.fromkeys(checks.CHECKS, False)
+
+
+def test_a_generation_made_from_another_matrix_is_not_judged_by_this_one(
+    resources: dict[str, object],
+) -> None:
+    lake = resources["lake"]
+    assert isinstance(lake, Lake)
+    with dg.instance_for_test() as instance:
+        materialize(resources, instance)
+        newer = build_matrix(plays({(1, 100), (2, 101)}), MatrixParameters(), AS_OF)
+        store_matrix(lake.open(), newer, "p2")
+        found = verdicts(resources, instance)
+    assert found == {check: check == NEWEST for check in checks.CHECKS}
+
+
+def test_a_failed_publication_materializes_nothing_and_the_old_one_stays(
+    resources: dict[str, object], valkey: redis.Redis, warehouse: Warehouse
+) -> None:
+    with dg.instance_for_test() as instance:
+        materialize(resources, instance)
+        with warehouse.connect() as connection:
+            connection.execute("UPDATE model_versions SET status = 'retired'")
+        failed = dg.materialize(
+            [assets.generation], instance=instance, resources=resources, raise_on_error=False
+        )
+    assert not failed.success
+    assert failed.get_asset_materialization_events() == []
+    served = read_current(valkey, NAMESPACE)
+    assert served is not None
+    assert served.name == "v1-2026-11-22-1"
+
+
+def test_importing_the_stage_imports_neither_implicit_nor_scipy_nor_redis() -> None:
+    script = (
+        "import sys, moovitamix.serve.assets, moovitamix.serve.checks;"
+        "print([name for name in ('implicit', 'scipy', 'redis') if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
