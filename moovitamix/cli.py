@@ -14,8 +14,10 @@ from rich.console import Console
 from moovitamix import __version__
 from moovitamix.errors import MoovitaMixError, SettingsError
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# Where nobody looks at a screen, lines are for files: wider, and of one width everywhere.
+_WIDTH = None if sys.stdout.isatty() else 110
+console = Console(highlight=False, width=_WIDTH)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"]
 

@@ -19,6 +19,7 @@ from moovitamix.terminal import Terminal
 
 if TYPE_CHECKING:
     import dagster as dg
+    from dagster_shared.error import SerializableErrorInfo
 
 _PROCESS_TAG = "moovitamix/process"
 
@@ -46,7 +47,7 @@ class Report:
 
     runs: list[tuple[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    new_days: int = 0
+    news: bool = False
 
 
 class MainJob:
@@ -76,33 +77,30 @@ class MainJob:
         """
         from moovitamix.warehouse.days import gaps
 
-        days = self._days(request)
+        published_before = self._published()
+        days = self._days(request, published_before)
         stretches = gaps(days)
         for position, (first, last) in enumerate(stretches):
             span = f"{first}" if first == last else f"{first} to {last}"
             with self._terminal.part("Ingest and warehouse", span):
                 # One pull serves all gaps: only the first run may ask for a new one.
                 refresh = request.refresh and position == 0
-                self._execute(
+                self.report.news |= self._execute(
                     "ingest_day",
                     days=(first, last),
                     config={"ops": {"pull": {"config": {"refresh": refresh}}}},
                 )
-        self.report.new_days = len(days)
+        # Of a range run that failed for some of its days, the others are published.
+        self.report.news |= bool(set(days) & (self._published() - published_before))
 
     def recommend(self) -> None:
-        """Train when there is no champion; then publish a generation when there is news.
-
-        Raises:
-            NothingToDo: When no day is published.
-        """
+        """Train when there is no champion; then publish a generation when there is news."""
         from moovitamix.recommend import registry
         from moovitamix.resources import Warehouse
-        from moovitamix.warehouse.days import published_days
 
+        if not self._published():
+            return
         with Warehouse().connect() as connection:
-            if not published_days(connection):
-                raise NothingToDo("No day has been published, so there is nothing to learn from.")
             champion = registry.champion(connection)
         trained = False
         if champion is None:
@@ -110,7 +108,7 @@ class MainJob:
                 trained = self._execute("retrain")
             if not trained:
                 return
-        if not trained and not self.report.new_days and self._is_served(champion):
+        if not trained and not self.report.news and self._is_served(champion):
             return
         with self._terminal.part("Serve", "one generation of lists"):
             # Features and matrix have just been made when the model was.
@@ -126,11 +124,17 @@ class MainJob:
             generation = read_current(client, cache.prefix)
         return generation is not None and generation.model_version == champion.version
 
-    def _days(self, request: Request) -> list[date]:
-        from moovitamix.ingest.pull import last_day_over
+    def _published(self) -> set[date]:
         from moovitamix.resources import Warehouse
+        from moovitamix.warehouse.days import published_days
+
+        with Warehouse().connect() as connection:
+            return published_days(connection)
+
+    def _days(self, request: Request, published: set[date]) -> list[date]:
+        from moovitamix.ingest.pull import last_day_over
         from moovitamix.settings import get_settings
-        from moovitamix.warehouse.days import days_between, published_days
+        from moovitamix.warehouse.days import days_between
 
         settings = get_settings()
         over = last_day_over(settings.present())
@@ -148,8 +152,7 @@ class MainJob:
             raise NothingToDo(f"There is no day from {first} to {last}.")
         if request.first or request.last or request.refresh:
             return days
-        with Warehouse().connect() as connection:
-            return sorted(set(days) - published_days(connection))
+        return sorted(set(days) - published)
 
     def _execute(
         self,
@@ -219,15 +222,18 @@ def _faults(result: dg.ExecuteInProcessResult) -> list[str]:
         if failure.user_failure_data is not None and failure.user_failure_data.description:
             told.append(failure.user_failure_data.description)
             continue
-        cause = failure.error
-        while cause is not None and cause.cause is not None:
-            cause = cause.cause
-        if cause is None:
-            continue
-        ours = {kind.__name__ for kind in MoovitaMixError.__subclasses__()}
-        message = cause.message.strip()
-        if cause.cls_name in ours:
-            told.append(message.partition(": ")[2] or message)
-        else:
-            told.append(f"{event.step_key} failed: {message}")
+        if failure.error is not None:
+            told.append(_cause(event.step_key, failure.error))
     return told or ["The run failed; `moovitamix dev` shows why."]
+
+
+def _cause(step: str | None, error: SerializableErrorInfo) -> str:
+    """What is worth telling of a chain of errors: ours where there is one, else the first cause."""
+    ours = {kind.__name__ for kind in MoovitaMixError.__subclasses__()}
+    link: SerializableErrorInfo | None = error
+    while link is not None:
+        error = link
+        if error.cls_name in ours:
+            return error.message.partition(": ")[2].strip()
+        link = error.cause
+    return f"{step} failed: {error.message.strip()} The trace is in `moovitamix dev`."

@@ -38,7 +38,7 @@ def shown_on(sink: ProgressSink) -> Iterator[None]:
     try:
         yield
     finally:
-        _sinks.remove(sink)
+        _sinks[:] = [other for other in _sinks if other is not sink]  # not an equal one
 
 
 class _SinkHandler(logging.Handler):

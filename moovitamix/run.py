@@ -84,6 +84,8 @@ def _summarize(
         terminal.print_phases()
     for fault in report.faults:
         console.print(f"[red]✗[/] {escape(fault)}")
+    if report.faults:
+        console.print("What was published before stands. Run the command again to try again.")
     if request.recommend and not report.faults:
         console.print(
             "Next: [bold]moovitamix recommend USER[/] · [bold]moovitamix similar TRACK[/] · "
@@ -103,6 +105,7 @@ def _quieten() -> None:
     """Keep what libraries say to developers off the user's terminal."""
     warnings.filterwarnings("ignore")
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # speaks of a Ctrl-C as a fault
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 

@@ -73,7 +73,8 @@ class Settings(BaseSettings):
     @property
     def lake(self) -> str:
         """The URL of the lake, the default filled in."""
-        return self.lake_url or (self.home_path / "lake").as_uri()
+        # Not `as_uri`: fsspec takes a local URL's path as it stands, `%20` too.
+        return self.lake_url or f"file://{self.home_path / 'lake'}"
 
     def present(self) -> datetime:
         """The current moment in UTC, or the simulated one."""

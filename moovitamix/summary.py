@@ -18,7 +18,7 @@ GROUP BY user_id ORDER BY plays DESC, user_id LIMIT %s OFFSET %s
 """
 
 _QUARANTINED = """
-SELECT endpoint, reason, count(*) FROM quarantine
+SELECT endpoint, coalesce(field || ': ', '') || reason, count(*) FROM quarantine
 WHERE resolved_at IS NULL GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
 """
 
@@ -46,7 +46,7 @@ def print_warehouse(console: Console) -> None:
 
 def print_model(console: Console) -> None:
     """The champion, and its figures next to popularity's."""
-    from moovitamix.recommend import registry
+    from moovitamix.recommend import figures, registry
     from moovitamix.recommend.training import recorded_evaluation
     from moovitamix.resources import Warehouse
 
@@ -57,15 +57,11 @@ def print_model(console: Console) -> None:
     console.print(f"\n[bold]{_described(champion)}[/]")
     console.print(f"  {escape(champion.reason or '')}", highlight=False)
     evaluation = recorded_evaluation(champion)
-    if evaluation.difference is None:
-        return
-    rankers = list(evaluation.figures)
-    table = _plain(f"at {evaluation.rules.k}", *((ranker, "right") for ranker in rankers))
-    for figure in evaluation.figures[rankers[0]]:
-        table.add_row(
-            figure, *(f"{evaluation.figures[ranker][figure].value:.4f}" for ranker in rankers)
-        )
-    console.print(table)
+    table = _plain(f"at {evaluation.rules.k}", ("ALS", "right"), ("popularity", "right"))
+    for title, als, popular in figures.rows(evaluation):
+        table.add_row(title, f"{als.value:.4f}", f"{popular.value:.4f}")
+    if table.row_count:
+        console.print(table)
 
 
 def _described(champion: ModelVersion) -> str:

@@ -89,6 +89,8 @@ class Terminal:
 
     def said(self, step: str | None, level: int, message: str) -> None:
         """See `ProgressSink`."""
+        if message.startswith("Dependencies for step"):
+            return  # Dagster tells it of every step behind a failed one
         if step is not None:
             self._last[step] = message
         self._show(step or "", message)

@@ -54,7 +54,8 @@ def prepare() -> Path:
     folder = get_settings().home_path / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / "dagster.yaml"
-    content = _DAGSTER_YAML.format(history=folder / "history")
+    # Where Dagster would put it: beside the runs' own database the storage would take it for a run.
+    content = _DAGSTER_YAML.format(history=folder / "history" / "runs")
     if not written.exists() or written.read_text().startswith(_WRITTEN_BY_US):
         _replace(written, content)
     os.environ["DAGSTER_HOME"] = str(folder)

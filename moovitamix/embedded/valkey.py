@@ -25,7 +25,6 @@ def ensure_valkey(folder: Path) -> str:
     Raises:
         StoreUnavailable: When it cannot be started.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     socket = short_socket_folder(folder, _SOCKET) / _SOCKET
 
     def command() -> list[str]:

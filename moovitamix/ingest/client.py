@@ -102,6 +102,7 @@ class SourceClient:
         return decode_page(endpoint, body, where=where)
 
     async def _body(self, where: str) -> bytes:
+        refused = False
         try:
             async with self._session.get(where) as answer:
                 body = await answer.read()
@@ -110,11 +111,14 @@ class SourceClient:
                 said = f"HTTP {answer.status} {answer.reason or ''}".strip()
                 if answer.status in _PASSING:
                     raise _PassingTrouble(said, _retry_after(answer.headers.get("Retry-After")))
+                refused = answer.status in {401, 403}
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
             raise _PassingTrouble(f"{type(error).__name__} {error}".strip()) from error
+        except aiohttp.ClientError as error:
+            said = f"with no HTTP that can be read ({type(error).__name__})"
         remedy = (
             "Set MOOVITAMIX_SOURCE_TOKEN to a token it accepts."
-            if answer.status in {401, 403}
+            if refused
             else "Check that MOOVITAMIX_SOURCE_URL is the root of a MooVitamix source API."
         )
         raise SourceContractError(f"{where} answered {said}. {remedy}")

@@ -153,6 +153,8 @@ class _Envelope(msgspec.Struct):
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
+# Nesting a thousand deep is no record either.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PATH = re.compile(r" - at `\$\.?(?P<field>[A-Za-z_]*)")
 
 
@@ -172,7 +174,7 @@ def decode_page(endpoint: Endpoint, body: bytes, *, where: str) -> Page:
     """
     try:
         envelope = _ENVELOPE.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise SourceContractError(
             f"{where} did not answer with a page of records ({error}). "
             "Check that MOOVITAMIX_SOURCE_URL is the root of a MooVitamix source API."
@@ -183,7 +185,7 @@ def decode_page(endpoint: Endpoint, body: bytes, *, where: str) -> Page:
     for raw in envelope.items:
         try:
             records.append(decoder.decode(raw))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             rejected.append(_rejection(bytes(raw), error))
     if len(rejected) > len(records) and len(envelope.items) >= _TELLING_PAGE:
         first = rejected[0]

@@ -107,11 +107,16 @@ async def _read_once(
     client: SourceClient, on_progress: Progress
 ) -> tuple[dict[str, Reading], dict[str, Page]]:
     firsts = await asyncio.gather(*(client.page(endpoint, 1) for endpoint in ENDPOINTS))
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(_read_endpoint(client, endpoint, first, on_progress))
-            for endpoint, first in zip(ENDPOINTS, firsts, strict=True)
-        ]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(_read_endpoint(client, endpoint, first, on_progress))
+                for endpoint, first in zip(ENDPOINTS, firsts, strict=True)
+            ]
+    except ExceptionGroup as failures:
+        # One is enough to tell, and callers look for it by its type.
+        first_failure = failures.exceptions[0]
+        raise first_failure from first_failure.__cause__
     readings = {task.result().endpoint.name: task.result() for task in tasks}
     return readings, {
         endpoint.name: first for endpoint, first in zip(ENDPOINTS, firsts, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moovitamix.recommend.evaluation import ALS, NDCG, POPULARITY, Evaluation
+from moovitamix.recommend.metrics import Figure
 
 _TITLES = {
     NDCG: "NDCG",
@@ -28,18 +29,23 @@ def sentence(evaluation: Evaluation) -> str:
     )
 
 
+def rows(evaluation: Evaluation) -> list[tuple[str, Figure, Figure]]:
+    """All figures in reading order: title, ALS, popularity. None when nobody was judged."""
+    if evaluation.difference is None:
+        return []
+    als, popular = evaluation.figures[ALS], evaluation.figures[POPULARITY]
+    return [(title, als[name], popular[name]) for name, title in _TITLES.items()]
+
+
 def table(evaluation: Evaluation) -> str:
     """All figures with their intervals, as a Markdown table."""
     if evaluation.difference is None:
         return sentence(evaluation)
     k = evaluation.rules.k
-    rows = [f"| @{k} | ALS | popularity |", "| --- | --- | --- |"]
-    rows += [
-        f"| {title} | {evaluation.figures[ALS][name]} | {evaluation.figures[POPULARITY][name]} |"
-        for name, title in _TITLES.items()
-    ]
+    lines = [f"| @{k} | ALS | popularity |", "| --- | --- | --- |"]
+    lines += [f"| {title} | {als} | {popular} |" for title, als, popular in rows(evaluation)]
     gain = f"ALS less popularity, NDCG@{k}, paired by user: {evaluation.difference}."
-    return "\n".join([*rows, "", gain, "", "In brackets: 95 % bootstrap intervals over users."])
+    return "\n".join([*lines, "", gain, "", "In brackets: 95 % bootstrap intervals over users."])
 
 
 def series(evaluation: Evaluation) -> dict[str, float]:
