@@ -103,6 +103,8 @@ def run(
 
     if day and (first or last):
         raise click.UsageError("Give either --date or --from and --to.")
+    if first and last and first > last:
+        raise click.UsageError(f"There is no day from {first} to {last}: --from comes first.")
     request = Request(day or first, day or last, refresh, recommend=into_csv is None)
     before = services.running() if ephemeral else {}
     try:

@@ -23,8 +23,18 @@ def serve_ui(console: Console, host: str, port: int) -> int:
         "Ctrl-C stops it."
     )
     command = [
-        *(sys.executable, "-m", "dagster", "dev", "--module-name", "moovitamix.definitions"),
-        *("--host", host, "--port", str(port), "--log-level", "warning"),
+        # It recommends `dg dev`, which wants a project folder: an installed package has none.
+        *(sys.executable, "-W", "ignore", "-m", "dagster", "dev"),
+        *(
+            "--workspace",
+            str(dagster_home.workspace()),
+            "--host",
+            host,
+            "--port",
+            str(port),
+            "--log-level",
+            "warning",
+        ),
     ]
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import re
 import shutil
 import sys
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 from rich import box
@@ -17,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from moovitamix.embedded import services
-from moovitamix.errors import MoovitaMixError
+from moovitamix.errors import MoovitaMixError, SourceUnavailable, StoreUnavailable
 from moovitamix.settings import Settings, get_settings
 
 OLDEST_POSTGRES = 140000
@@ -38,19 +40,23 @@ def print_settings(console: Console) -> None:
 
 
 def _shown(value: object) -> str:
-    """A value without its secrets: of a URL, all but the password."""
+    """A value without its secrets: of a secret URL, all but password and query."""
     if value is None:
         return "-"
     if not isinstance(value, SecretStr):
-        return str(value)
-    secret = value.get_secret_value()
-    parts = urlsplit(secret)
-    if not parts.scheme or not parts.netloc:
+        return _masked(str(value)) if "@" in str(value) else str(value)
+    return _masked(value.get_secret_value())
+
+
+def _masked(url: str) -> str:
+    """What of a URL may be shown; nothing where its password is not told apart for certain."""
+    scheme, found, rest = url.partition("://")
+    address = re.split(r"[?#]", rest)[0]
+    if not found or ("@" in rest) != ("@" in address):
         return "••••"
-    user, _, host = parts.netloc.rpartition("@")
-    name = user.partition(":")[0]
-    masked = f"{name}:••••@{host}" if ":" in user else parts.netloc
-    return urlunsplit((parts.scheme, masked, parts.path, "", ""))
+    credentials, at, place = address.rpartition("@")
+    name, colon, _ = credentials.partition(":")
+    return f"{scheme}://{name}{':••••' if colon else ''}{at}{place}"
 
 
 def examine(console: Console) -> bool:
@@ -93,10 +99,18 @@ def _home(settings: Settings) -> str:
 def _postgres(settings: Settings) -> str:
     if settings.database_url is None and not services.running()["postgres"]:
         return "embedded, not running; started when needed"
+    import psycopg
+
     from moovitamix.resources import Warehouse
 
-    with Warehouse().connect() as connection:
-        version = connection.info.server_version
+    try:  # not by the warehouse's own connection, which would make its tables
+        with psycopg.connect(Warehouse().address(), connect_timeout=10) as connection:
+            version = connection.info.server_version
+    except psycopg.Error as error:
+        raise StoreUnavailable(
+            f"Postgres does not answer: {str(error).strip()} "
+            "Start it or correct MOOVITAMIX_DATABASE_URL."
+        ) from error
     if version < OLDEST_POSTGRES:
         raise MoovitaMixError(f"It is version {version // 10_000}; 14 or newer is needed.")
     kind = "yours" if settings.database_url else "embedded"
@@ -136,6 +150,15 @@ def _source(settings: Settings) -> str:
         request.add_header("Authorization", f"Bearer {token}")
     from moovitamix.ingest.contract import TRACKS, decode_page
 
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - http(s) by settings
-        page = decode_page(TRACKS, answer.read(), where=settings.source_url)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - by the settings
+            body = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        refused = isinstance(error, urllib.error.HTTPError) and error.code in {401, 403}
+        remedy = "Set MOOVITAMIX_SOURCE_TOKEN to a token it accepts."
+        raise SourceUnavailable(
+            f"{settings.source_url} gave no page: {error}. "
+            + (remedy if refused else "Start it or correct MOOVITAMIX_SOURCE_URL.")
+        ) from error
+    page = decode_page(TRACKS, body, where=settings.source_url)
     return f"{settings.source_url} speaks the contract, {page.total or 0:,} tracks"

@@ -6,6 +6,7 @@ How it looks is the business of `terminal.py`, what is said at the end of `summa
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from dagster_shared.error import SerializableErrorInfo
 
 _PROCESS_TAG = "moovitamix/process"
+
+_INTERRUPTIONS = frozenset({"KeyboardInterrupt", "DagsterExecutionInterruptedError"})
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class MainJob:
         published_before = self._published()
         days = self._days(request, published_before)
         stretches = gaps(days)
+        if stretches:
+            _import_ahead()
         for position, (first, last) in enumerate(stretches):
             span = f"{first}" if first == last else f"{first} to {last}"
             with self._terminal.part("Ingest and warehouse", span):
@@ -183,6 +188,8 @@ class MainJob:
                 raise_on_error=False,
             )
         self.report.runs.append((job, result.run_id))
+        if _was_interrupted(result):
+            raise KeyboardInterrupt  # Dagster has made a failed run of it, as of any error
         if not result.success:
             self.report.faults.extend(_faults(result))
         return bool(result.success)
@@ -198,6 +205,13 @@ class MainJob:
                 self._instance.report_run_canceled(run, "Its command line was stopped.")
 
 
+def _import_ahead() -> None:
+    """Import Great Expectations while the source is being read: it takes seconds."""
+    from moovitamix.warehouse.judge import great_expectations
+
+    threading.Thread(target=great_expectations, name="import-ahead", daemon=True).start()
+
+
 def _this_process() -> str:
     process = psutil.Process(os.getpid())
     return f"{os.uname().nodename}/{process.pid}/{process.create_time():.2f}"
@@ -209,6 +223,19 @@ def _is_alive(noted: str) -> bool:
         return True  # not ours to tell
     with suppress(psutil.NoSuchProcess):
         return f"{psutil.Process(int(pid)).create_time():.2f}" == created
+    return False
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether somebody pressed Ctrl-C, in a step or between two."""
+    for event in result.all_events:
+        error = None
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+        elif event.is_job_failure:
+            error = event.job_failure_data.error
+        if error is not None and error.cls_name in _INTERRUPTIONS:
+            return True
     return False
 
 

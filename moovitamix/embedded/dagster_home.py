@@ -5,6 +5,7 @@ A deployment that sets `DAGSTER_HOME` keeps its own `dagster.yaml`: this module 
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -17,11 +18,18 @@ _DAGSTER_YAML = (
     + """\
 telemetry:
   enabled: false
+nux:
+  enabled: false
 event_log_storage:
   module: moovitamix.embedded.event_log
   class: BatchedSqliteEventLogStorage
   config:
-    base_dir: "{history}"
+    base_dir: {history}
+# Steps say what they do in the event log. Capturing what they print would start four processes
+# a run, two of which answer Ctrl-C in the terminal with a trace of their own.
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
 run_monitoring:
   enabled: true
 run_retries:
@@ -39,6 +47,13 @@ retention:
 """
 )
 
+_WORKSPACE_YAML = """\
+load_from:
+  - python_module:
+      module_name: moovitamix.definitions
+      location_name: moovitamix
+"""
+
 
 def prepare() -> Path:
     """Point this process, and those it starts, at Dagster's home; make it when it is missing.
@@ -55,11 +70,19 @@ def prepare() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / "dagster.yaml"
     # Where Dagster would put it: beside the runs' own database the storage would take it for a run.
-    content = _DAGSTER_YAML.format(history=folder / "history" / "runs")
+    history = json.dumps(str(folder / "history" / "runs"), ensure_ascii=False)
+    content = _DAGSTER_YAML.format(history=history)
     if not written.exists() or written.read_text().startswith(_WRITTEN_BY_US):
         _replace(written, content)
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
+
+
+def workspace() -> Path:
+    """A workspace file that names our code location as the checkout's `workspace.yaml` does."""
+    written = prepare() / "moovitamix-workspace.yaml"
+    _replace(written, _WORKSPACE_YAML)
+    return written
 
 
 def _replace(path: Path, content: str) -> None:

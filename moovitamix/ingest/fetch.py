@@ -171,7 +171,7 @@ class _Collected:
     def reading(self, total: int) -> Reading:
         self._to_frame()
         contents = pl.concat(self._frames).unique("sha256", keep="first", maintain_order=True)
-        records = contents.sort("updated_at", maintain_order=True).unique(
+        records = contents.sort("updated_at", "sha256").unique(
             list(self._endpoint.key), keep="last", maintain_order=True
         )
         return Reading(

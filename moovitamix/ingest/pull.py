@@ -87,7 +87,7 @@ async def pull_source(
         if endpoint is LISTENS:
             new = _settle(lake, new, known)
         stored[name] = new
-        seen[name] = reading.records.select(endpoint.key)
+        seen[name] = reading.records.select(list(dict.fromkeys([*endpoint.key, "created_at"])))
         rejected[name] = pl.concat([reading.rejected, _reject_ahead(endpoint, ahead)])
         counts[name] = EndpointCounts(
             pages=reading.pages,
@@ -126,34 +126,45 @@ def _settle(lake: LakeStore, new: pl.DataFrame, known: pl.DataFrame) -> pl.DataF
 
     That is the record's `created_at`; but for what a later content of the same record has
     added, it is that content's `updated_at`. A play is matched to the earlier content's by
-    track and by being the same of several plays of it.
+    track and by being the same of several plays of it. What was heard stays heard: plays that
+    a later content no longer names are kept, so that it does not matter which contents were
+    loaded on the way.
 
     Args:
         lake: Holds the earlier contents.
         new: New contents with their `day`.
         known: What `pulls.latest_contents` gives for listens.
+
+    Returns:
+        The same rows, with `items` completed and `listened_at`, a list of the same length.
     """
-    grown = known.join(new, on=list(LISTENS.key), how="semi")
-    before = explode(pulls.read_contents(lake, LISTENS, grown))
-    keys = [*LISTENS.key, "track_id", "nth"]
-    plays = explode(new.with_columns(listened_at=pl.col("items").list.eval(pl.lit(None))))
-    was_known = grown.select(*LISTENS.key, was_known=pl.lit(value=True))
-    settled = (
-        plays.drop("listened_at")
-        .join(before.select(*keys, "listened_at"), on=keys, how="left", maintain_order="left")
-        .join(was_known, on=list(LISTENS.key), how="left", maintain_order="left")
-        .with_columns(
-            listened_at=pl.coalesce(
-                "listened_at",
-                pl.when("was_known").then(pl.max_horizontal("created_at", "updated_at")),
-                "created_at",
-            )
-        )
-        .group_by(LISTENS.key, maintain_order=True)
-        .agg("listened_at")
+    key = list(LISTENS.key)
+    play = [*key, "track_id", "nth"]
+    grown = known.join(new, on=key, how="semi")
+    before = explode(pulls.read_contents(lake, LISTENS, grown)).select(*play, "listened_at")
+    now = explode(new.with_columns(listened_at=pl.col("items").list.eval(pl.lit(None))))
+    added = (
+        pl.when(pl.struct(key).is_in(grown.select(pl.struct(key)).to_series().implode()))
+        .then(pl.max_horizontal("created_at", "updated_at"))
+        .otherwise("created_at")
     )
-    return new.join(settled, on=list(LISTENS.key), how="left", maintain_order="left").with_columns(
-        pl.col("listened_at").fill_null([])
+    heard = (
+        now.with_columns(added=added)
+        .drop("listened_at")
+        .join(before, on=play, how="left", maintain_order="left")
+        .select(*play, pl.coalesce("listened_at", "added").alias("listened_at"))
+    )
+    no_longer_named = before.join(now, on=play, how="anti", maintain_order="left")
+    settled = (
+        pl.concat([heard, no_longer_named])
+        .group_by(key, maintain_order=True)
+        .agg(pl.col("track_id").alias("items"), "listened_at")
+    )
+    return (
+        new.drop("items")
+        .join(settled, on=key, how="left", maintain_order="left")
+        .with_columns(pl.col("items", "listened_at").fill_null([]))
+        .select(*new.columns, "listened_at")
     )
 
 
@@ -181,7 +192,9 @@ def _refuse_another_world(lake: LakeStore, last: Pull, readings: dict[str, Readi
     """Raise when most ids of the last pull are gone, or stand for somebody else."""
     for endpoint in (TRACKS, USERS):
         before = pulls.seen_keys(lake, endpoint, last)
-        staying = before.join(readings[endpoint.name].records, on="id", how="semi").height
+        # An id that stands for somebody else was created at another moment.
+        now = readings[endpoint.name].records
+        staying = before.join(now, on=["id", "created_at"], how="semi").height
         if staying < _SAME_WORLD * before.height:
             raise SourceContractError(
                 f"The source has started anew: of the {before.height} {endpoint.name} of the last "

@@ -4,7 +4,7 @@ A pull is kept by writing its manifest, last of its files. What has no manifest 
 
     raw/{endpoint}/day=D/pull=P.parquet    the contents that P dealt to D
     pulls/P/{endpoint}.index.parquet       key, sha256 and day of each of them
-    pulls/P/{endpoint}.seen.parquet        the keys of all records that P saw
+    pulls/P/{endpoint}.seen.parquet        key and created_at of all records that P saw
     pulls/P/{endpoint}.rejected.parquet    what broke the contract
     pulls/P/manifest.json                  times, pages, totals, counts
 """
@@ -83,7 +83,7 @@ def keep(
         lake: Where to.
         pull: The manifest.
         stored: By endpoint, the new contents with the `day` each was dealt to.
-        seen: By endpoint, the keys of all records.
+        seen: By endpoint, key and `created_at` of all records.
         rejected: By endpoint, columns as `fetch.REJECTED_SCHEMA`.
     """
     for endpoint in ENDPOINTS:
@@ -129,7 +129,7 @@ def latest_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) 
 
 
 def seen_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull) -> pl.DataFrame:
-    """The keys of all records that a pull saw."""
+    """The keys of all records that a pull saw, and when each was created."""
     return lake.read_parquet([_pull_file(pull.name, endpoint.name, "seen")])
 
 

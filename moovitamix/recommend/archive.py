@@ -91,5 +91,5 @@ def damaged(kind: str, why: str) -> DamagedArtifact:
     """The error that tells of a damaged file of some kind, and what to do about it."""
     return DamagedArtifact(
         f"The stored {kind} is damaged: {why}. "
-        "Restore the lake's file, or make it again with `moovitamix train`."
+        "Restore the lake's file, or make it again by the job `retrain`."
     )

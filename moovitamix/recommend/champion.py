@@ -53,7 +53,7 @@ def load_champion(warehouse: Warehouse, lake: LakeStore) -> Champion:
     with warehouse.connect() as connection:
         found = registry.champion(connection)
     if found is None:
-        raise NothingToDo("There is no champion yet: train one with `moovitamix train`.")
+        raise NothingToDo("There is no champion yet: `moovitamix run` trains one.")
     model = load_model(lake, found.artifact)
     if model.matrix_fingerprint != found.matrix_fingerprint:
         raise archive.damaged("ALS model", f"{found.artifact} is not that of v{found.version}")

@@ -166,7 +166,9 @@ def under_judgement(connection: psycopg.Connection, run_id: str) -> ModelVersion
         connection, "WHERE status IN ('candidate', 'champion') ORDER BY version DESC LIMIT 1"
     )
     if found is None:
-        raise NothingToDo("There is no model to judge: fit one with `moovitamix train`.")
+        raise NothingToDo(
+            "There is no model to judge: materialize `als_model` first (job `retrain`)."
+        )
     return found
 
 
@@ -192,5 +194,5 @@ def _select(
 def _only(connection: psycopg.Connection, where: str, value: int | str) -> ModelVersion:
     found = _first(connection, where, (value,))
     if found is None:
-        raise NothingToDo(f"There is no model version {value}: `moovitamix models list` shows all.")
+        raise NothingToDo(f"There is no model version {value}: the table model_versions holds all.")
     return found

@@ -99,7 +99,7 @@ def recorded_evaluation(version: ModelVersion) -> Evaluation:
     """
     if not version.metrics:
         raise NothingToDo(
-            f"Model version {version.version} has not been evaluated: run `moovitamix train`."
+            f"Version {version.version} has not been evaluated: materialize `model_evaluation`."
         )
     return Evaluation.from_json(version.metrics)
 

@@ -84,8 +84,8 @@ def _stage(
     from moovitamix.warehouse.stage import copy_to_staging
 
     with warehouse.connect() as connection:
-        copy_to_staging(connection, table, context.run_id, rows)
-        expect_verdicts(connection, run_id=context.run_id, endpoint=table, days=days)
+        copy_to_staging(connection, table, context.run.run_id, rows)
+        expect_verdicts(connection, run_id=context.run.run_id, endpoint=table, days=days)
     context.log.info(f"Staged {rows.height:,} rows of {len(days)} days")
     return dg.MaterializeResult(metadata={"staged_rows": rows.height, "days": len(days)})
 
@@ -125,7 +125,7 @@ def publication(
     with warehouse.connect() as connection:
         outcome = publish(
             connection,
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             pull=newest.name if newest else "",
             days=days,
             rejected={one.name: rejected_on(store, one, days) for one in ENDPOINTS},

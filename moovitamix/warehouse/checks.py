@@ -34,7 +34,7 @@ def _staged_checks(table: str) -> dg.AssetChecksDefinition:
         from moovitamix.ingest.pulls import newest_pull
         from moovitamix.warehouse import judge
 
-        run_id = context.op_execution_context.run_id
+        run_id = context.run.run_id
         with warehouse.connect() as connection:
             days = judge.awaiting_days(connection, run_id=run_id, endpoint=table)
         validate = judge.gx_validator(
@@ -57,7 +57,7 @@ def _staged_checks(table: str) -> dg.AssetChecksDefinition:
             yield dg.AssetCheckResult(
                 asset_key=table,
                 check_name=rule.name,
-                passed=result.passed,
+                passed=result.passed and not bad,
                 severity=severity,
                 metadata={
                     "rows": result.rows,

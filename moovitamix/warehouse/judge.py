@@ -1,7 +1,7 @@
 """Great Expectations run on staged slices: which days pass, and which rule the others broke.
 
-A range of days is judged at once; where that fails, it is halved until the bad days stand
-alone. The rules themselves are in `expectations.py`.
+A range of days is judged at once; where that finds anything, it is halved until the days
+concerned stand alone. The rules themselves are in `expectations.py`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def judge_days(validate: Validator, days: Sequence[date]) -> Verdicts:
 
 def _judge(validate: Validator, days: Sequence[date], results: Results) -> dict[date, list[str]]:
     broken = [name for name, result in results.items() if not result.passed]
-    if not broken or len(days) == 1:
+    # What a range forgives may all lie on one day, which must not pass for its neighbours' sake.
+    spotless = not broken and not any(result.unexpected for result in results.values())
+    if spotless or len(days) == 1:
         return dict.fromkeys(days, broken)
     middle = len(days) // 2
     halves = (days[:middle], days[middle:])
@@ -106,6 +108,7 @@ def gx_validator(
     from great_expectations.data_context.types.base import (
         ProgressBarsConfig,
     )
+    from sqlalchemy import NullPool
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
@@ -115,7 +118,10 @@ def gx_validator(
     with warnings.catch_warnings():
         # It recommends `add_postgres`, which refuses the URL of a Unix socket.
         warnings.simplefilter("ignore")
-        source = context.data_sources.add_sql(name=table, connection_string=driver)
+        # Without a pool no connection is left open when the validator is dropped.
+        source = context.data_sources.add_sql(
+            name=table, connection_string=driver, kwargs={"poolclass": NullPool}
+        )
     suite = gx.ExpectationSuite(name=table)
     for rule in rules:
         kind = getattr(gx.expectations, rule.kind)
@@ -139,13 +145,20 @@ def _named_result(found: Any) -> tuple[str, RuleResult]:
     """The rule's name, which GX carries in `meta` because it answers in an order of its own."""
     result = found.result or {}
     # A rule that could not be run at all (a missing column) has its cause elsewhere.
-    error = None if result else str(found.exception_info)[:500]
+    error = None if result else _cause(found.exception_info)
     return found.expectation_config.meta["name"], RuleResult(
         bool(found.success),
         int(result.get("element_count") or 0),
         int(result.get("unexpected_count") or 0),
         error,
     )
+
+
+def _cause(exception_info: Mapping[str, Any]) -> str:
+    """Why a rule could not be run: GX tells it for each metric, or for all at once."""
+    told = [exception_info, *(one for one in exception_info.values() if isinstance(one, dict))]
+    messages = dict.fromkeys(str(one.get("exception_message") or "") for one in told)
+    return "; ".join(filter(None, messages))[:500] or "Great Expectations does not say why"
 
 
 # A day that was staged and not judged yet must not be taken for a good one.

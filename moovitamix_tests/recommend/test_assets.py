@@ -169,7 +169,7 @@ def test_before_anything_was_made_loading_says_what_makes_it(platform: Platform)
     lake = platform.lake.open()
     with pytest.raises(NothingToDo, match="moovitamix run"):
         artifacts.load_current_matrix(lake)
-    with pytest.raises(NothingToDo, match="moovitamix train"):
+    with pytest.raises(NothingToDo, match="moovitamix run"):
         load_champion(platform.warehouse, lake)
 
 

@@ -1,0 +1,205 @@
+"""The SQL of the publication, in the order in which `publish.py` runs it.
+
+Every statement is set-based and may run again: what is there already stays as it is, and content
+of an older pull never overwrites that of a newer one. `%(good)s` are the days that passed.
+"""
+
+GOOD_DAYS = """
+SELECT day FROM verdicts
+WHERE run_id = %(run_id)s AND day = ANY(%(days)s)
+GROUP BY day
+HAVING count(*) = %(endpoints)s AND bool_and(cardinality(failed) = 0)
+ORDER BY day
+"""
+
+# The rows of this run that may be published: dealt to a good day, or named by a listen of one.
+_BELIEVED = """
+CREATE TEMPORARY TABLE {believed} ON COMMIT DROP AS
+SELECT DISTINCT ON (s.id) s.*
+FROM {staged} s
+WHERE s.run_id = %(run_id)s
+  AND (s.day = ANY(%(good)s)
+       OR s.day IS NULL AND EXISTS (
+            SELECT FROM staged_listens l
+            WHERE l.run_id = s.run_id AND l.day = ANY(%(good)s) AND l.{reference} = s.id))
+ORDER BY s.id, s.pull DESC
+"""
+
+BELIEVED_TRACKS = _BELIEVED.format(
+    believed="believed_tracks", staged="staged_tracks", reference="track_id"
+)
+BELIEVED_USERS = _BELIEVED.format(
+    believed="believed_users", staged="staged_users", reference="user_id"
+)
+
+# Staged genre lists are folded and joined by commas: see `stage.folded_genres`.
+GENRES = """
+INSERT INTO genres (name)
+SELECT DISTINCT part
+FROM (SELECT genres AS listed FROM believed_tracks
+      UNION ALL SELECT favorite_genres FROM believed_users) AS stated,
+     string_to_table(listed, ',') AS part
+WHERE part <> '' AND NOT EXISTS (SELECT FROM genres g WHERE g.name = part)
+ORDER BY part
+ON CONFLICT (name) DO NOTHING
+RETURNING id
+"""
+
+# A genre that only replaced contents named is nobody's; left there, the table would tell in
+# which order days were loaded.
+UNNAMED_GENRES = """
+DELETE FROM genres g
+WHERE NOT EXISTS (SELECT FROM track_genres t WHERE t.genre_id = g.id)
+  AND NOT EXISTS (SELECT FROM user_favorite_genres u WHERE u.genre_id = g.id)
+RETURNING id
+"""
+
+TRACKS = """
+INSERT INTO tracks AS t
+       (id, name, artist, songwriters, duration, album, created_at, updated_at, pull)
+SELECT id, name, artist, songwriters, make_interval(secs => duration_seconds), album,
+       created_at, updated_at, pull
+FROM believed_tracks
+ON CONFLICT (id) DO UPDATE
+SET name = excluded.name, artist = excluded.artist, songwriters = excluded.songwriters,
+    duration = excluded.duration, album = excluded.album, created_at = excluded.created_at,
+    updated_at = excluded.updated_at, pull = excluded.pull
+WHERE t.pull < excluded.pull
+RETURNING (xmax = 0) AS inserted
+"""
+
+USERS = """
+INSERT INTO users AS u
+       (id, first_name, last_name, email, gender, created_at, updated_at, pull)
+SELECT id, first_name, last_name, email, gender, created_at, updated_at, pull
+FROM believed_users
+ON CONFLICT (id) DO UPDATE
+SET first_name = excluded.first_name, last_name = excluded.last_name, email = excluded.email,
+    gender = excluded.gender, created_at = excluded.created_at,
+    updated_at = excluded.updated_at, pull = excluded.pull
+WHERE u.pull < excluded.pull
+RETURNING (xmax = 0) AS inserted
+"""
+
+# The genres of those rows whose content is now the table's, in two steps: take, then give.
+LINKS = """
+CREATE TEMPORARY TABLE {links} ON COMMIT DROP AS
+SELECT DISTINCT b.id AS {owner_id}, g.id AS genre_id
+FROM {believed} b
+JOIN {owner} o ON o.id = b.id AND o.pull = b.pull,
+     string_to_table(b.{listed}, ',') AS part
+JOIN genres g ON g.name = part
+"""
+
+UNLINK = """
+DELETE FROM {table} x
+USING {believed} b JOIN {owner} o ON o.id = b.id AND o.pull = b.pull
+WHERE x.{owner_id} = b.id
+  AND NOT EXISTS (SELECT FROM {links} l
+                  WHERE l.{owner_id} = x.{owner_id} AND l.genre_id = x.genre_id)
+"""
+
+LINK = """
+INSERT INTO {table} ({owner_id}, genre_id)
+SELECT {owner_id}, genre_id FROM {links}
+ON CONFLICT DO NOTHING
+"""
+
+TRACK_LINKS = {
+    "table": "track_genres",
+    "links": "track_links",
+    "owner": "tracks",
+    "owner_id": "track_id",
+    "believed": "believed_tracks",
+    "listed": "genres",
+}
+USER_LINKS = {
+    "table": "user_favorite_genres",
+    "links": "user_links",
+    "owner": "users",
+    "owner_id": "user_id",
+    "believed": "believed_users",
+    "listed": "favorite_genres",
+}
+
+KNOWN_LISTENS = """
+SELECT count(*)
+FROM staged_listens l
+JOIN listen_history h
+  ON h.user_id = l.user_id AND h.recorded_at = l.recorded_at
+ AND h.track_id = l.track_id AND h.nth = l.nth
+WHERE l.run_id = %(run_id)s AND l.day = ANY(%(good)s)
+"""
+
+LISTENS = """
+INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth)
+SELECT l.user_id, l.track_id, l.listened_at, l.recorded_at, l.nth
+FROM staged_listens l
+WHERE l.run_id = %(run_id)s AND l.day = ANY(%(good)s)
+  AND EXISTS (SELECT FROM users u WHERE u.id = l.user_id)
+  AND EXISTS (SELECT FROM tracks t WHERE t.id = l.track_id)
+ORDER BY l.listened_at, l.user_id, l.track_id, l.nth
+ON CONFLICT ON CONSTRAINT uq_listen_history_natural DO NOTHING
+"""
+
+UNRESOLVED_LISTENS = """
+INSERT INTO quarantine AS q (endpoint, sha256, payload, day, pull, reason, field)
+SELECT 'listens', sha256(payload), payload, day, pull,
+       CASE WHEN field = 'user_id' THEN 'Unknown user' ELSE 'Unknown track' END, field
+FROM (SELECT l.day, l.pull,
+             CASE WHEN u.id IS NULL THEN 'user_id' ELSE 'track_id' END AS field,
+             convert_to(json_build_object(
+                 'user_id', l.user_id, 'track_id', l.track_id, 'listened_at', l.listened_at,
+                 'recorded_at', l.recorded_at, 'nth', l.nth)::text, 'UTF8') AS payload
+      FROM staged_listens l
+      LEFT JOIN users u ON u.id = l.user_id
+      LEFT JOIN tracks t ON t.id = l.track_id
+      WHERE l.run_id = %(run_id)s AND l.day = ANY(%(good)s)
+        AND (u.id IS NULL OR t.id IS NULL)) AS unresolved
+ON CONFLICT (endpoint, sha256) DO UPDATE
+SET last_tried = now(), resolved_at = NULL, reason = excluded.reason, field = excluded.field
+"""
+
+# Listens whose user or track has arrived since; by natural key, so that a replay loads once.
+REPLAY = """
+WITH waiting AS (
+    SELECT sha256, (convert_from(payload, 'UTF8'))::json AS listen
+    FROM quarantine WHERE endpoint = 'listens' AND resolved_at IS NULL
+), arrived AS (
+    SELECT w.sha256, u.id AS user_id, t.id AS track_id,
+           (w.listen ->> 'listened_at')::timestamp AS listened_at,
+           (w.listen ->> 'recorded_at')::timestamp AS recorded_at,
+           (w.listen ->> 'nth')::smallint AS nth
+    FROM waiting w
+    JOIN users u ON u.id = (w.listen ->> 'user_id')::bigint
+    JOIN tracks t ON t.id = (w.listen ->> 'track_id')::bigint
+), loaded AS (
+    INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth)
+    SELECT user_id, track_id, listened_at, recorded_at, nth FROM arrived
+    ON CONFLICT ON CONSTRAINT uq_listen_history_natural DO NOTHING
+    RETURNING 1
+), resolved AS (
+    UPDATE quarantine q SET resolved_at = now(), last_tried = now()
+    FROM arrived a WHERE q.endpoint = 'listens' AND q.sha256 = a.sha256
+)
+SELECT count(*) FROM loaded
+"""
+
+REJECTED = """
+INSERT INTO quarantine AS q (endpoint, sha256, payload, day, pull, reason, field)
+VALUES (%(endpoint)s, %(sha256)s, %(payload)s, %(day)s, %(pull)s, %(reason)s, %(field)s)
+ON CONFLICT (endpoint, sha256) DO UPDATE SET last_tried = now()
+"""
+
+PUBLISHED = """
+INSERT INTO published_days (day, pull, run_id)
+SELECT unnest(%(good)s::date[]), %(pull)s, %(run_id)s
+ON CONFLICT (day) DO UPDATE
+SET pull = excluded.pull, run_id = excluded.run_id, published_at = now()
+"""
+
+UNBLOCKED = "DELETE FROM blocked_days WHERE day = ANY(%(good)s)"
+
+STAGED_LISTENS = """
+SELECT count(*) FROM staged_listens WHERE run_id = %(run_id)s AND day = ANY(%(good)s)
+"""

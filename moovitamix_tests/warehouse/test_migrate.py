@@ -1,0 +1,109 @@
+"""The migrations build what the tables declare, once, whoever comes first."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData, create_engine, pool
+
+from moovitamix.resources import Warehouse
+from moovitamix.warehouse import migrate
+from moovitamix.warehouse.tables import STAGING, metadata
+
+MIGRATE = (
+    "import sys; from moovitamix.warehouse.migrate import ensure_current; "
+    "ensure_current(sys.argv[1], sys.argv[2])"
+)
+
+
+def test_the_migrated_schemas_are_the_declared_tables(warehouse: Warehouse) -> None:
+    with warehouse.connect():
+        pass
+    schemas = {None: warehouse.schema_name, STAGING: f"{warehouse.schema_name}_staging"}
+    declared = MetaData(naming_convention=metadata.naming_convention)
+    for table in metadata.tables.values():
+        table.to_metadata(
+            declared,
+            schema=schemas[table.schema],
+            referred_schema_fn=lambda _table, to_schema, *_: to_schema,
+        )
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(warehouse.address()),
+        poolclass=pool.NullPool,
+    )
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "include_schemas": True,
+                "include_name": lambda name, kind, _: kind != "schema" or name in schemas.values(),
+                "include_object": lambda _, name, kind, *__: (
+                    (kind, name) != ("table", migrate.VERSION_TABLE)
+                ),
+                "compare_type": True,
+                "compare_server_default": True,
+                "version_table": migrate.VERSION_TABLE,
+                "version_table_schema": warehouse.schema_name,
+            },
+        )
+        assert compare_metadata(context, declared) == []
+
+
+def test_the_head_that_is_looked_for_is_the_newest_revision() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    assert ScriptDirectory.from_config(config).get_heads() == [migrate.HEAD]
+
+
+def test_staging_is_unlogged_and_the_tables_are_not(warehouse: Warehouse) -> None:
+    with warehouse.connect() as connection:
+        kinds = connection.execute(
+            "SELECT n.nspname, c.relpersistence, count(*)::int FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE c.relkind = 'r' AND n.nspname = ANY(current_schemas(false)) "
+            "GROUP BY 1, 2 ORDER BY 1"
+        ).fetchall()
+    assert [(name.removeprefix(warehouse.schema_name), kind) for name, kind, _ in kinds] == [
+        ("", "p"),
+        ("_staging", "u"),
+    ]
+
+
+def test_threads_and_processes_that_come_first_at_once_do_no_harm(warehouse: Warehouse) -> None:
+    address, schema = warehouse.address(), warehouse.schema_name
+    command = [sys.executable, "-c", MIGRATE, address, schema]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def use(_: int) -> str:
+        with warehouse.connect() as connection:
+            row = connection.execute("SELECT version_num FROM schema_version").fetchone()
+            return str(row[0]) if row else ""
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(use, range(3))) == [migrate.HEAD] * 3
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 0, complaint
+    with warehouse.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM schema_version").fetchone() == (1,)
+
+
+def test_namespaces_share_a_database_without_seeing_each_other(warehouse: Warehouse) -> None:
+    other = Warehouse(url=warehouse.url, namespace=f"{warehouse.namespace}x")
+    try:
+        with warehouse.connect() as connection:
+            connection.execute("INSERT INTO genres (name) VALUES ('jazz')")
+        with other.connect() as connection:
+            assert connection.execute("SELECT count(*) FROM genres").fetchone() == (0,)
+    finally:
+        with psycopg.connect(warehouse.address()) as connection:
+            for schema in (other.schema_name, f"{other.schema_name}_staging"):
+                connection.execute(f'DROP SCHEMA "{schema}" CASCADE'.encode())
