@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from moovitamix import __version__
 from moovitamix.errors import MoovitaMixError, SettingsError
@@ -276,8 +277,8 @@ def main() -> None:
     try:
         cli()
     except SettingsError as error:
-        errors.print(f"[red]Settings:[/] {error}", markup=True)
+        errors.print(f"[red]Settings:[/] {escape(str(error))}")
         sys.exit(2)
     except MoovitaMixError as error:
-        errors.print("[red]Error:[/]", str(error))
+        errors.print(f"[red]Error:[/] {escape(str(error))}")
         sys.exit(1)

@@ -88,8 +88,10 @@ def _home(settings: Settings) -> str:
     existing = settings.home_path
     while not existing.exists():
         existing = existing.parent
-    if not os.access(existing, os.W_OK):
-        raise MoovitaMixError(f"{existing} cannot be written: set MOOVITAMIX_HOME elsewhere.")
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise MoovitaMixError(
+            f"{existing} is no folder that can be written: set MOOVITAMIX_HOME elsewhere."
+        )
     free = shutil.disk_usage(existing).free
     if free < LEAST_FREE_BYTES:
         raise MoovitaMixError(f"Only {free >> 20} MiB are free on {existing}: make room.")
@@ -108,7 +110,7 @@ def _postgres(settings: Settings) -> str:
             version = connection.info.server_version
     except psycopg.Error as error:
         raise StoreUnavailable(
-            f"Postgres does not answer: {str(error).strip()} "
+            f"Postgres does not answer: {' '.join(str(error).split())}. "
             "Start it or correct MOOVITAMIX_DATABASE_URL."
         ) from error
     if version < OLDEST_POSTGRES:

@@ -99,7 +99,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
             connection = psycopg.connect(address, connect_timeout=10)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(
-                f"Postgres does not answer: {str(error).strip()} "
+                f"Postgres does not answer: {' '.join(str(error).split())}. "
                 "Start it or correct MOOVITAMIX_DATABASE_URL; `moovitamix doctor` tests it."
             ) from error
         with connection:

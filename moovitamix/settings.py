@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     )
     source_url: str | None = Field(
         default=None,
-        pattern=r"^https?://",
+        # Without user and password: addresses are shown and logged, tokens are not.
+        pattern=r"^https?://[^@?#]+$",
         description="The source API. Unset: the demonstration source, started on loopback.",
     )
     source_token: SecretStr | None = Field(

@@ -52,8 +52,8 @@ LOAD_AND_TELL = """
 import json, os, sys
 opened, connected = [], []
 def watch(event, arguments):
-    if event == "open":
-        opened.append(os.path.abspath(str(arguments[0])))
+    if event == "open" and not isinstance(arguments[0], int):
+        opened.append(os.path.abspath(os.fsdecode(arguments[0])))
     elif event.startswith("socket."):
         connected.append(event)
 sys.addaudithook(watch)

@@ -74,6 +74,7 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("MOOVITAMIX_SOURCE_URL", "ftp://api.example.com"),
         ("MOOVITAMIX_SOURCE_URL", "api.example.com"),
+        ("MOOVITAMIX_SOURCE_URL", "https://mix:sesame@api.example.com"),
         ("MOOVITAMIX_NAMESPACE", "Staging"),
         ("MOOVITAMIX_FIRST_DAY", "yesterday"),
         ("MOOVITAMIX_FIRST_DAY", "2026-02-30"),

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import fsspec
 import polars as pl
 
+from moovitamix.errors import SettingsError
+
 
 class LakeStore:
     """A folder of files under a URL. Names are relative, with slashes.
@@ -21,11 +23,19 @@ class LakeStore:
 
     Args:
         url: Any URL that fsspec knows: `file:///…`, `s3://bucket/prefix`, `memory://…`.
+
+    Raises:
+        SettingsError: When fsspec does not know it, or lacks the package for it.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._files, self._root = fsspec.core.url_to_fs(url)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:  # a protocol without its package, or none
+            raise SettingsError(
+                f"The lake cannot be opened: {error}. Mend that or correct MOOVITAMIX_LAKE_URL."
+            ) from error
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -1,9 +1,9 @@
 """deploy/dagster.yaml on a real Postgres: what one process records, another finds."""
 
-import dataclasses
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -14,28 +14,35 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 
+from moovitamix.definitions import build_defs
+from moovitamix.resources import Lake, Source, Warehouse
+from moovitamix_tests.conftest import FIRST_DAY
+from moovitamix_tests.reference_source import ReferenceSource
 
-@dataclasses.dataclass(frozen=True)
-class Probe:
-    """A job to run on the instance, and the asset whose materialization must be found again."""
+RANGE = (FIRST_DAY, FIRST_DAY + timedelta(days=1))
 
-    job: dg.JobDefinition
-    asset: dg.AssetKey
-    partition: str | None = None
+
+class NothingIsPickled(dg.IOManager):
+    """In the place of the default one: values of assets must not travel through it."""
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        raise AssertionError(f"{context.step_key} hands {obj!r} to Dagster")
+
+    def load_input(self, context: dg.InputContext) -> object:
+        raise AssertionError(f"{context.asset_key} is loaded by Dagster")
 
 
 @pytest.fixture
-def probe() -> Probe:
-    """Any job will do: replace it by one of the code location to test that on Postgres."""
-
-    @dg.asset
-    def songs_heard() -> dg.MaterializeResult:  # type: ignore[type-arg]
-        return dg.MaterializeResult(metadata={"rows": 3})
-
-    definitions = dg.Definitions(
-        assets=[songs_heard], jobs=[dg.define_asset_job("probe", [songs_heard])]
+def definitions(warehouse: Warehouse, source: ReferenceSource, tmp_path: Path) -> dg.Definitions:
+    """The code location, on the test's own source, lake and tables."""
+    return build_defs(
+        {
+            "source": Source(url=source.url),
+            "lake": Lake(url=(tmp_path / "lake").as_uri()),
+            "warehouse": warehouse,
+            "io_manager": NothingIsPickled(),
+        }
     )
-    return Probe(definitions.resolve_job_def("probe"), songs_heard.key)
 
 
 @pytest.fixture
@@ -72,22 +79,47 @@ def test_everything_is_stored_in_postgres(instances: Instances) -> None:
         assert isinstance(instance.schedule_storage, PostgresScheduleStorage)
 
 
-def test_a_run_and_its_materialization_are_found_by_another_process(
-    instances: Instances, probe: Probe
+def test_a_range_of_days_its_materializations_and_its_checks_are_found_by_another_process(
+    instances: Instances, definitions: dg.Definitions, warehouse: Warehouse
 ) -> None:
     writer, reader = instances
+    first, last = map(str, RANGE)
+    job = definitions.resolve_job_def("ingest_day")
 
-    outcome = probe.job.execute_in_process(instance=writer, partition_key=probe.partition)
+    outcome = job.execute_in_process(
+        instance=writer,
+        tags={
+            "dagster/asset_partition_range_start": first,
+            "dagster/asset_partition_range_end": last,
+        },
+    )
 
     run = reader.get_run_by_id(outcome.run_id)
     assert run is not None
     assert run.status == dg.DagsterRunStatus.SUCCESS
-    event = reader.get_latest_materialization_event(probe.asset)
+    for asset in job.asset_layer.selected_asset_keys:
+        assert reader.get_materialized_partitions(asset) == {first, last}, asset
+    event = reader.get_latest_materialization_event(dg.AssetKey("listen_history"))
     assert event is not None
     assert event.run_id == outcome.run_id
-    written = outcome.asset_materializations_for_node(probe.asset.to_python_identifier())
     assert event.asset_materialization is not None
-    assert event.asset_materialization.metadata == written[0].metadata
+    rows = event.asset_materialization.metadata["dagster/row_count"].value
+    with warehouse.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM listen_history").fetchone() == (rows,)
+    assert rows
+    checks = [
+        check
+        for check in definitions.resolve_asset_graph().asset_check_keys
+        if check.asset_key in job.asset_layer.selected_asset_keys
+    ]
+    executed = reader.event_log_storage.get_latest_asset_check_execution_by_key(checks)
+    assert {check for check in checks if executed[check].run_id != outcome.run_id} == set()
+    assert {record.status.value for record in executed.values()} <= {"SUCCEEDED", "FAILED"}
+    assert all(
+        executed[check].status.value == "SUCCEEDED"
+        for check in checks
+        if check.asset_key.path[-1].startswith("staged_")
+    )
 
 
 def test_what_the_package_logs_is_found_with_its_run(instances: Instances) -> None:

@@ -18,17 +18,33 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from moovitamix import automation
+
 PROBE_LOCATION = '''
-"""A code location whose one job prints and materializes: what a deployment has to carry."""
+"""The code location, and beside it a job that prints: what a deployment has to carry."""
 import dagster as dg
+
+import moovitamix.definitions
 
 @dg.asset
 def songs_heard() -> dg.MaterializeResult:
     print("three songs")
     return dg.MaterializeResult(metadata={"rows": 3})
 
-defs = dg.Definitions(assets=[songs_heard], jobs=[dg.define_asset_job("probe", [songs_heard])])
+defs = dg.Definitions.merge(
+    moovitamix.definitions.defs,
+    dg.Definitions(assets=[songs_heard], jobs=[dg.define_asset_job("probe", [songs_heard])]),
+)
 '''
+JOBS = """
+query Jobs($selector: RepositorySelector!) {
+  repositoryOrError(repositorySelector: $selector) {
+    __typename
+    ... on Repository { jobs { name } schedules { name scheduleState { status } } }
+    ... on PythonError { message }
+  }
+}
+"""
 LAUNCH = """
 mutation Launch($selector: JobOrPipelineSelector!) {
   launchRun(executionParams: {selector: $selector}) {
@@ -150,6 +166,7 @@ def stack(
         **dagster_storage,
         "DAGSTER_HOME": str(home),
         "HOME": str(home),
+        "PYTHONPATH": str(root),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
     return Stack(services, home, env, free_ports)
@@ -186,11 +203,20 @@ def test_a_run_asked_for_in_the_ui_is_queued_launched_in_the_code_location_and_i
         stack.running("webserver"),
         stack.running("daemon"),
     ):
-        selector = {
+        repository = {
             "repositoryLocationName": "moovitamix",
             "repositoryName": "__repository__",
-            "jobName": "probe",
         }
+        shown = _post(
+            stack.port("3000"), "/graphql", {"query": JOBS, "variables": {"selector": repository}}
+        )["data"]["repositoryOrError"]
+        assert shown["__typename"] == "Repository", shown
+        assert {job["name"] for job in shown["jobs"]} >= {job.name for job in automation.JOBS}
+        assert shown["schedules"] == [
+            {"name": schedule.name, "scheduleState": {"status": "RUNNING"}}
+            for schedule in automation.SCHEDULES
+        ]
+        selector = {**repository, "jobName": "probe"}
         answer = _post(
             stack.port("3000"), "/graphql", {"query": LAUNCH, "variables": {"selector": selector}}
         )
