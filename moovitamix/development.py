@@ -5,16 +5,20 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from types import FrameType
 
 from rich.console import Console
 
 from moovitamix.embedded import dagster_home, services
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
 
 def serve_ui(console: Console, host: str, port: int) -> int:
     """Run `dagster dev` on our code location until it ends; its exit code.
 
-    Ctrl-C reaches the child by itself, which then stops its own children: here it is waited for.
+    It has a session of its own, and hears of an interrupt or termination once, from here: then
+    it stops its own children in order.
     """
     home = dagster_home.prepare()
     services.start_all()
@@ -25,25 +29,17 @@ def serve_ui(console: Console, host: str, port: int) -> int:
     command = [
         # It recommends `dg dev`, which wants a project folder: an installed package has none.
         *(sys.executable, "-W", "ignore", "-m", "dagster", "dev"),
-        *(
-            "--workspace",
-            str(dagster_home.workspace()),
-            "--host",
-            host,
-            "--port",
-            str(port),
-            "--log-level",
-            "warning",
-        ),
+        *("--workspace", str(dagster_home.workspace()), "--host", host, "--port", str(port)),
+        *("--log-level", "warning"),
     ]
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    child = subprocess.Popen(command, start_new_session=True)
+
+    def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature
+        child.send_signal(signal.SIGINT)
+
+    previous = {number: signal.signal(number, pass_on) for number in _ENDING}
     try:
-        with subprocess.Popen(command, preexec_fn=_restore_interrupts) as child:  # noqa: PLW1509
-            return child.wait()
+        return child.wait()
     finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def _restore_interrupts() -> None:
-    """A child inherits ignored signals; this one is to hear Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
