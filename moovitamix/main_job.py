@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -113,21 +113,32 @@ class MainJob:
                 trained = self._execute("retrain")
             if not trained:
                 return
-        if not trained and not self.report.news and self._is_served(champion):
+        if not trained and not self.report.news and self._is_served(champion.version):
             return
         with self._terminal.part("Serve", "one generation of lists"):
             # Features and matrix have just been made when the model was.
             only_serve = ["user_top_n", "similar_tracks", "popular_tracks"] if trained else None
             self._execute("refresh_serving", only=only_serve)
 
-    def _is_served(self, champion: Any) -> bool:
-        from moovitamix.resources import Cache
+    def _is_served(self, champion: int) -> bool:
+        """Whether what is served is the champion's, and made of all that is published by now.
+
+        An earlier command may have been stopped between the two, or have loaded alone.
+        """
+        from moovitamix.resources import Cache, Warehouse
         from moovitamix.serve.generations import read_current
 
         cache = Cache()
         with cache.connect() as client:
             generation = read_current(client, cache.prefix)
-        return generation is not None and generation.model_version == champion.version
+        if generation is None or generation.model_version != champion:
+            return False
+        with Warehouse().connect() as connection:
+            newest = connection.execute(
+                "SELECT max(day) = %s AND max(published_at) <= %s FROM published_days",
+                (generation.as_of, generation.published_at),
+            ).fetchone()
+        return newest == (True,)
 
     def _published(self) -> set[date]:
         from moovitamix.resources import Warehouse
@@ -256,7 +267,7 @@ def _faults(result: dg.ExecuteInProcessResult) -> list[str]:
 
 def _cause(step: str | None, error: SerializableErrorInfo) -> str:
     """What is worth telling of a chain of errors: ours where there is one, else the first cause."""
-    ours = {kind.__name__ for kind in MoovitaMixError.__subclasses__()}
+    ours = set(_names_of_kinds(MoovitaMixError))
     link: SerializableErrorInfo | None = error
     while link is not None:
         error = link
@@ -264,3 +275,9 @@ def _cause(step: str | None, error: SerializableErrorInfo) -> str:
             return error.message.partition(": ")[2].strip()
         link = error.cause
     return f"{step} failed: {error.message.strip()} The trace is in `moovitamix dev`."
+
+
+def _names_of_kinds(kind: type[Any]) -> Iterator[str]:
+    yield kind.__name__
+    for narrower in kind.__subclasses__():
+        yield from _names_of_kinds(narrower)

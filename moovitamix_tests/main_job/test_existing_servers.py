@@ -145,6 +145,24 @@ def test_one_day_can_be_loaded_again_and_exported_to_the_default_folder(
     assert (shared.home.path.parent / "exports" / "listen_history.csv").exists()
 
 
+def test_what_an_earlier_command_has_only_loaded_is_served_by_the_next_run(shared: Shared) -> None:
+    yesterday = (last_midnight() - timedelta(days=1)).date()
+    assert shared.home.command("run", "--into-csv", "--date", str(yesterday)).code == 0
+    with shared.recommender() as recommender:
+        before = recommender.popular().generation
+
+    outcome = shared.home.command("run")
+    again = shared.home.command("run")
+
+    with shared.recommender() as recommender:
+        after = recommender.popular().generation
+    assert (outcome.code, again.code) == (0, 0), outcome.output + again.output
+    assert "Ingest and warehouse" not in outcome.output
+    assert f"Generation {after} is served" in outcome.said
+    assert after != before
+    assert "Everything is up to date" in again.said
+
+
 def test_a_source_that_is_down_is_named_and_what_was_served_stays_served(
     shared: Shared, reference: ReferenceSource
 ) -> None:
