@@ -113,7 +113,7 @@ class MainJob:
                 trained = self._execute("retrain")
             if not trained:
                 return
-        if not trained and not self.report.news and self._is_served(champion.version):
+        if champion is not None and not self.report.news and self._is_served(champion.version):
             return
         with self._terminal.part("Serve", "one generation of lists"):
             # Features and matrix have just been made when the model was.
