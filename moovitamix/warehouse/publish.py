@@ -22,6 +22,18 @@ _PUBLICATION_LOCK = 0x6D76_785F_7075_62
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """What came of staged rows; counts as in `Outcome`."""
+
+    inserted: Mapping[str, int]
+    updated: Mapping[str, int]
+    staged_listens: int
+    known_listens: int
+    quarantined_listens: int
+    replayed_listens: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a publication did.
 
@@ -85,7 +97,7 @@ def publish(
         NothingToDo: When this run has staged and judged none of these days.
         MoovitaMixError: When the counts do not add up; then nothing is published.
     """
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PUBLICATION_LOCK,))
+    take_turn(connection)
     values: dict[str, object] = {
         "run_id": run_id,
         "pull": pull,
@@ -103,14 +115,52 @@ def publish(
     good = [day for (day,) in connection.execute(statements.GOOD_DAYS, values).fetchall()]
     values["good"] = good
 
+    loaded = load_staged(connection, run_id=run_id, days=good)
+    connection.execute(statements.PUBLISHED, values)
+    connection.execute(statements.UNBLOCKED, values)
+    connection.execute("DELETE FROM verdicts WHERE run_id = %s", (run_id,))
+    outcome = Outcome(
+        published=good,
+        withheld=sorted(set(days) - set(good)),
+        rows=row_counts(connection),
+        inserted=loaded.inserted,
+        updated=loaded.updated,
+        staged_listens=loaded.staged_listens,
+        known_listens=loaded.known_listens,
+        quarantined_listens=loaded.quarantined_listens,
+        replayed_listens=loaded.replayed_listens,
+        rejected=_quarantine_rejected(connection, rejected),
+    )
+    if not outcome.reconciles():
+        raise MoovitaMixError(
+            f"The counts do not add up: {outcome.counts()}. Nothing was published; this is a bug: "
+            "please report it with these counts."
+        )
+    return outcome
+
+
+def take_turn(connection: psycopg.Connection) -> None:
+    """Wait until nobody else writes to the six tables; hold them until the transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PUBLICATION_LOCK,))
+
+
+def load_staged(connection: psycopg.Connection, *, run_id: str, days: Sequence[date]) -> Loaded:
+    """Upsert a run's staged rows of some days into the six tables; remove all that it staged.
+
+    Args:
+        connection: A transaction that has its turn (`take_turn`).
+        run_id: Whose rows.
+        days: Those that may be believed.
+    """
+    values = {"run_id": run_id, "good": list(days)}
     connection.execute(statements.BELIEVED_TRACKS, values)
     connection.execute(statements.BELIEVED_USERS, values)
     new_genres = set(connection.execute(statements.GENRES).fetchall())
     inserted = {"genres": 0}
     updated = {}
     for table, statement in (("tracks", statements.TRACKS), ("users", statements.USERS)):
-        new = [row[0] for row in connection.execute(statement).fetchall()]
-        inserted[table], updated[table] = sum(new), len(new) - sum(new)
+        new_rows = [row[0] for row in connection.execute(statement).fetchall()]
+        inserted[table], updated[table] = sum(new_rows), len(new_rows) - sum(new_rows)
     for names in (statements.TRACK_LINKS, statements.USER_LINKS):
         connection.execute(statements.LINKS.format(**names))
         connection.execute(statements.UNLINK.format(**names))
@@ -121,33 +171,13 @@ def publish(
 
     staged = _count(connection, statements.STAGED_LISTENS, values)
     known = _count(connection, statements.KNOWN_LISTENS, values)
-    loaded = connection.execute(statements.LISTENS, values).rowcount
+    new = connection.execute(statements.LISTENS, values).rowcount
     quarantined = connection.execute(statements.UNRESOLVED_LISTENS, values).rowcount
     replayed = _count(connection, statements.REPLAY, values)
-    inserted["listen_history"] = loaded + replayed
-
-    connection.execute(statements.PUBLISHED, values)
-    connection.execute(statements.UNBLOCKED, values)
-    for table in ("staged_tracks", "staged_users", "staged_listens", "verdicts"):
+    inserted["listen_history"] = new + replayed
+    for table in ("staged_tracks", "staged_users", "staged_listens"):
         connection.execute(f"DELETE FROM {table} WHERE run_id = %s", (run_id,))  # noqa: S608
-    outcome = Outcome(
-        published=good,
-        withheld=sorted(set(days) - set(good)),
-        rows=row_counts(connection),
-        inserted=inserted,
-        updated=updated,
-        staged_listens=staged,
-        known_listens=known,
-        quarantined_listens=quarantined,
-        replayed_listens=replayed,
-        rejected=_quarantine_rejected(connection, rejected),
-    )
-    if not outcome.reconciles():
-        raise MoovitaMixError(
-            f"The counts do not add up: {outcome.counts()}. Nothing was published; this is a bug: "
-            "please report it with these counts."
-        )
-    return outcome
+    return Loaded(inserted, updated, staged, known, quarantined, replayed)
 
 
 def row_counts(connection: psycopg.Connection) -> dict[str, int]:
