@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from moovitamix import __version__
+from moovitamix.commands.days import days
 from moovitamix.commands.quarantine import quarantine
 from moovitamix.commands.terms import DAY, console
 from moovitamix.errors import MoovitaMixError, SettingsError
@@ -254,7 +255,8 @@ def doctor() -> None:
     sys.exit(0 if examination.examine(console) else 1)
 
 
-cli.add_command(quarantine)
+for group in (quarantine, days):
+    cli.add_command(group)
 
 
 def main() -> None:

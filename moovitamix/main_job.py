@@ -136,6 +136,14 @@ class MainJob:
         with Warehouse().connect() as connection:
             return published_days(connection)
 
+    def _awaited(self) -> set[date]:
+        """Blocked days whose verdict was accepted: to be published, though some of it is there."""
+        from moovitamix.resources import Warehouse
+        from moovitamix.warehouse.acceptance import awaited_days
+
+        with Warehouse().connect() as connection:
+            return awaited_days(connection)
+
     def _days(self, request: Request, published: set[date]) -> list[date]:
         from moovitamix.ingest.pull import last_day_over
         from moovitamix.settings import get_settings
@@ -157,7 +165,7 @@ class MainJob:
             raise NothingToDo(f"There is no day from {first} to {last}.")
         if request.first or request.last or request.refresh:
             return days
-        return sorted(set(days) - published)
+        return sorted(set(days) & self._awaited() | set(days) - published)
 
     def _execute(
         self,

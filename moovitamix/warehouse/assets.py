@@ -135,6 +135,11 @@ def publication(
         f"{outcome.inserted['listen_history']:,} new listens, "
         f"{outcome.known_listens:,} known, {outcome.quarantined_listens:,} in quarantine"
     )
+    if outcome.accepted:
+        context.log.warning(
+            f"Published although a rule is broken, for its verdict was accepted: "
+            f"{', '.join(map(str, outcome.accepted))}"
+        )
     if outcome.withheld:
         _fail_for_blocked_days(context, outcome)
     for table in describe.PUBLISHED:
@@ -154,7 +159,7 @@ def _fail_for_blocked_days(context: dg.AssetExecutionContext, outcome: "Outcome"
     raise dg.Failure(
         f"Blocked by their checks, and not published: {days}. The other "
         f"{len(outcome.published)} days of this run are published. See the failed checks of "
-        "`staged_*` and the table `blocked_days`; the next pull tries them again.",
+        "`staged_*` and `moovitamix days blocked`; the next pull tries them again.",
         allow_retries=False,
     )
 
@@ -164,6 +169,8 @@ def _metadata(outcome: "Outcome", table: str) -> dict[str, Any]:
         "dagster/row_count": outcome.rows[table],
         "rows_inserted": outcome.inserted[table],
     }
+    if outcome.accepted:
+        found["days_accepted"] = ", ".join(map(str, outcome.accepted))
     if table in outcome.updated:
         found["rows_updated"] = outcome.updated[table]
     if table == "listen_history":

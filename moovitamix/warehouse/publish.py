@@ -40,6 +40,7 @@ class Outcome:
     Args:
         published: The days that are in the tables now.
         withheld: The days that were asked for and are not, for a check blocked them.
+        accepted: The published days that broke a rule, which was accepted by name.
         rows: By table, all rows it holds afterwards.
         inserted: By table, rows that are new.
         updated: By table, rows whose content a newer pull replaced.
@@ -52,6 +53,7 @@ class Outcome:
 
     published: list[date]
     withheld: list[date]
+    accepted: list[date]
     rows: Mapping[str, int]
     inserted: Mapping[str, int]
     updated: Mapping[str, int]
@@ -72,6 +74,7 @@ class Outcome:
             **asdict(self),
             "published": len(self.published),
             "withheld": [str(day) for day in self.withheld],
+            "accepted": [str(day) for day in self.accepted],
         }
 
 
@@ -122,6 +125,7 @@ def publish(
     outcome = Outcome(
         published=good,
         withheld=sorted(set(days) - set(good)),
+        accepted=[day for (day,) in connection.execute(statements.ACCEPTED, values).fetchall()],
         rows=row_counts(connection),
         inserted=loaded.inserted,
         updated=loaded.updated,

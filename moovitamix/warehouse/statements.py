@@ -198,7 +198,10 @@ ON CONFLICT (day) DO UPDATE
 SET pull = excluded.pull, run_id = excluded.run_id, published_at = now()
 """
 
-UNBLOCKED = "DELETE FROM blocked_days WHERE day = ANY(%(good)s)"
+# What was accepted stays on record, with who accepted it.
+UNBLOCKED = "DELETE FROM blocked_days WHERE day = ANY(%(good)s) AND accepted_at IS NULL"
+
+ACCEPTED = "SELECT DISTINCT day FROM blocked_days WHERE day = ANY(%(good)s) ORDER BY day"
 
 STAGED_LISTENS = """
 SELECT count(*) FROM staged_listens WHERE run_id = %(run_id)s AND day = ANY(%(good)s)

@@ -172,6 +172,7 @@ blocked_days = Table(
     Column("since", OurMoment, nullable=False, server_default=text("now()")),
     Column("accepted_by", Text),
     Column("accepted_at", OurMoment),
+    Column("content", Text, comment="Tells the judged rows from others: what was accepted."),
     comment="The days that failed a blocking check, until a later load passes or one accepts.",
 )
 
