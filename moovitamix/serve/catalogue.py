@@ -5,7 +5,7 @@ What has been heard comes from the user-item matrix, not from here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _TRACKS = "SELECT id, withdrawn_at IS NOT NULL FROM tracks ORDER BY id"
 _TRACK_GENRES = "SELECT genre_id, track_id FROM track_genres ORDER BY genre_id, track_id"
+_WITHDRAWN_USERS = "SELECT id FROM users WHERE withdrawn_at IS NOT NULL ORDER BY id"
 _FAVORITES = "SELECT user_id, genre_id FROM user_favorite_genres ORDER BY user_id, genre_id"
 
 
@@ -31,12 +32,14 @@ class Catalogue:
         withdrawn: int64, ascending: no list may hold them.
         track_genres: `genre_id`, `track_id` (i64), ascending.
         favorite_genres: `user_id`, `genre_id` (i64), ascending: what users have stated.
+        withdrawn_users: int64, ascending: they get no list of their own.
     """
 
     tracks: NDArray[np.int64]
     withdrawn: NDArray[np.int64]
     track_genres: pl.DataFrame
     favorite_genres: pl.DataFrame
+    withdrawn_users: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 def read_catalogue(warehouse: Warehouse) -> Catalogue:
@@ -50,10 +53,12 @@ def read_catalogue(warehouse: Warehouse) -> Catalogue:
         tracks = copy_out(connection, _TRACKS, schema={"id": id_, "withdrawn": pl.String()})
         genres = copy_out(connection, _TRACK_GENRES, schema={"genre_id": id_, "track_id": id_})
         stated = copy_out(connection, _FAVORITES, schema={"user_id": id_, "genre_id": id_})
+        gone = copy_out(connection, _WITHDRAWN_USERS, schema={"id": id_})
     ids, withdrawn = tracks["id"].to_numpy(), (tracks["withdrawn"] == "t").to_numpy()
     return Catalogue(
         tracks=ids[~withdrawn],
         withdrawn=ids[withdrawn],
         track_genres=genres,
         favorite_genres=stated,
+        withdrawn_users=gone["id"].to_numpy(),
     )

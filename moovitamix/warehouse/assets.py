@@ -115,8 +115,8 @@ def publication(
     In a range run the good days are published and recorded; the bad ones fail the run at its
     end, and stay in `blocked_days` until a later pull passes.
     """
-    from moovitamix.ingest.contract import ENDPOINTS
-    from moovitamix.ingest.pulls import newest_pull, rejected_on
+    from moovitamix.ingest.contract import ENDPOINTS, TRACKS, USERS
+    from moovitamix.ingest.pulls import gone_keys, newest_pull, rejected_on
     from moovitamix.warehouse.publish import publish
 
     store = lake.open()
@@ -129,6 +129,7 @@ def publication(
             pull=newest.name if newest else "",
             days=days,
             rejected={one.name: rejected_on(store, one, days) for one in ENDPOINTS},
+            gone={one.name: gone_keys(store, one, newest) for one in (TRACKS, USERS)},
         )
     context.log.info(
         f"Published {len(outcome.published)} days: "
@@ -173,6 +174,7 @@ def _metadata(outcome: "Outcome", table: str) -> dict[str, Any]:
         found["days_accepted"] = ", ".join(map(str, outcome.accepted))
     if table in outcome.updated:
         found["rows_updated"] = outcome.updated[table]
+        found["rows_withdrawn_or_back"] = outcome.withdrawals[table]
     if table == "listen_history":
         found |= {
             "listens_staged": outcome.staged_listens,

@@ -49,6 +49,7 @@ class Outcome:
         quarantined_listens: Those of them whose user or track is nowhere to be found.
         replayed_listens: Listens that had waited in quarantine and could now be loaded.
         rejected: Records in quarantine, or again, because they break the contract.
+        withdrawals: By table, rows that are withdrawn since the newest pull, or are back.
     """
 
     published: list[date]
@@ -62,6 +63,7 @@ class Outcome:
     quarantined_listens: int
     replayed_listens: int
     rejected: int
+    withdrawals: Mapping[str, int]
 
     def reconciles(self) -> bool:
         """Listens in = loaded + already known + quarantined."""
@@ -85,6 +87,7 @@ def publish(
     pull: str,
     days: Sequence[date],
     rejected: Mapping[str, pl.DataFrame],
+    gone: Mapping[str, pl.DataFrame],
 ) -> Outcome:
     """Publish the days of a run that were judged good, all six tables as one.
 
@@ -95,6 +98,8 @@ def publish(
         days: What the run is about.
         rejected: By endpoint, what broke the contract and was dealt to these days
             (`pulls.rejected_on`).
+        gone: By endpoint, the ids that the newest pull did not see any more
+            (`pulls.gone_keys`).
 
     Raises:
         NothingToDo: When this run has staged and judged none of these days.
@@ -119,6 +124,10 @@ def publish(
     values["good"] = good
 
     loaded = load_staged(connection, run_id=run_id, days=good)
+    withdrawn = {
+        table: _withdraw(connection, table, frame, pull) if good else 0
+        for table, frame in gone.items()
+    }
     connection.execute(statements.PUBLISHED, values)
     connection.execute(statements.UNBLOCKED, values)
     connection.execute("DELETE FROM verdicts WHERE run_id = %s", (run_id,))
@@ -134,6 +143,7 @@ def publish(
         quarantined_listens=loaded.quarantined_listens,
         replayed_listens=loaded.replayed_listens,
         rejected=_quarantine_rejected(connection, rejected),
+        withdrawals=withdrawn,
     )
     if not outcome.reconciles():
         raise MoovitaMixError(
@@ -182,6 +192,16 @@ def load_staged(connection: psycopg.Connection, *, run_id: str, days: Sequence[d
     for table in ("staged_tracks", "staged_users", "staged_listens"):
         connection.execute(f"DELETE FROM {table} WHERE run_id = %s", (run_id,))  # noqa: S608
     return Loaded(inserted, updated, staged, known, quarantined, replayed)
+
+
+def _withdraw(connection: psycopg.Connection, table: str, gone: pl.DataFrame, pull: str) -> int:
+    """Mark the rows whose ids are gone, and no others; how many that changed."""
+    names = {"table": table, "gone": f"gone_{table}"}
+    connection.execute(statements.GONE.format(**names))
+    with connection.cursor().copy(f"COPY gone_{table} (id, since) FROM STDIN") as copy:
+        for row in gone.iter_rows():
+            copy.write_row(row)
+    return connection.execute(statements.WITHDRAW.format(**names), {"pull": pull}).rowcount
 
 
 def row_counts(connection: psycopg.Connection) -> dict[str, int]:

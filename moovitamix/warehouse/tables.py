@@ -80,6 +80,7 @@ users = Table(
     Column("created_at", Moment, nullable=False, comment="Created at the source, UTC."),
     Column("updated_at", Moment, nullable=False, comment="May be earlier than created_at."),
     _pull(),
+    Column("withdrawn_at", Moment, comment="Gone from a complete pull since then, UTC."),
     comment="One row per user account.",
 )
 

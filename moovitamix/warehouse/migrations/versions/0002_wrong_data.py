@@ -1,4 +1,4 @@
-"""Operations on wrong data: what an acceptance is for."""
+"""Operations on wrong data: what an acceptance is for, withdrawn users, blocked tracks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,7 +19,17 @@ def upgrade() -> None:
             comment="Tells the judged rows from others: what was accepted.",
         ),
     )
+    op.add_column(
+        "users",
+        sa.Column(
+            "withdrawn_at",
+            sa.DateTime(),
+            nullable=True,
+            comment="Gone from a complete pull since then, UTC.",
+        ),
+    )
 
 
 def downgrade() -> None:
+    op.drop_column("users", "withdrawn_at")
     op.drop_column("blocked_days", "content")
