@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from moovitamix import __version__
+from moovitamix.commands.block import block
 from moovitamix.commands.days import days
 from moovitamix.commands.quarantine import quarantine
 from moovitamix.commands.terms import DAY, console
@@ -255,7 +256,7 @@ def doctor() -> None:
     sys.exit(0 if examination.examine(console) else 1)
 
 
-for group in (quarantine, days):
+for group in (quarantine, days, block):
     cli.add_command(group)
 
 

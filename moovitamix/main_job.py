@@ -121,13 +121,20 @@ class MainJob:
             self._execute("refresh_serving", only=only_serve)
 
     def _is_served(self, champion: Any) -> bool:
-        from moovitamix.resources import Cache
+        from moovitamix.resources import Cache, Warehouse
         from moovitamix.serve.generations import read_current
+        from moovitamix.settings import get_settings
+        from moovitamix.warehouse.blocklist import changed_since
 
         cache = Cache()
         with cache.connect() as client:
             generation = read_current(client, cache.prefix)
-        return generation is not None and generation.model_version == champion.version
+        if generation is None or generation.model_version != champion.version:
+            return False
+        made = generation.published_at
+        today = get_settings().present().date()
+        with Warehouse().connect() as connection:
+            return not changed_since(connection, made, day=made.date(), today=today)
 
     def _published(self) -> set[date]:
         from moovitamix.resources import Warehouse
