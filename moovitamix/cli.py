@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from moovitamix import __version__
+from moovitamix.commands.accept_reset import accept_reset
 from moovitamix.commands.block import block
 from moovitamix.commands.days import days
 from moovitamix.commands.quarantine import quarantine
@@ -143,7 +144,7 @@ def dev(host: str, port: int) -> None:
 
 @cli.group()
 def source() -> None:
-    """The demonstration source: a made-up music app that speaks the real one's contract."""
+    """The source: a made-up one to try things on, and going on when yours has started anew."""
 
 
 @source.command("serve")
@@ -256,6 +257,7 @@ def doctor() -> None:
     sys.exit(0 if examination.examine(console) else 1)
 
 
+source.add_command(accept_reset)
 for group in (quarantine, days, block):
     cli.add_command(group)
 

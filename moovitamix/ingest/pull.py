@@ -203,7 +203,7 @@ def _refuse_another_world(lake: LakeStore, last: Pull, readings: dict[str, Readi
         if staying < _SAME_WORLD * before.height:
             raise SourceContractError(
                 f"The source has started anew: of the {before.height} {endpoint.name} of the last "
-                f"pull only {staying} are left. Nothing was changed. If this is meant, keep the "
-                "old data and start beside it: set MOOVITAMIX_NAMESPACE and MOOVITAMIX_LAKE_URL "
-                "to new values and run again."
+                f"pull only {staying} are left. Nothing was changed. If this is meant, set the old "
+                "data aside and start empty: `moovitamix source accept-reset`. If not, have the "
+                "source restored, and run again."
             )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from moovitamix.errors import NothingToDo
 from moovitamix.partitions import daily, days_of, single_run
 from moovitamix.resources import Lake, Warehouse
 from moovitamix.warehouse import describe
@@ -122,11 +123,16 @@ def publication(
     store = lake.open()
     days = days_of(context.partition_time_window)
     newest = newest_pull(store)
+    if newest is None:
+        raise NothingToDo(
+            "The lake holds no pull any more: it was set aside while this run was under way. "
+            "Run `moovitamix run` again."
+        )
     with warehouse.connect() as connection:
         outcome = publish(
             connection,
             run_id=context.run.run_id,
-            pull=newest.name if newest else "",
+            pull=newest.name,
             days=days,
             rejected={one.name: rejected_on(store, one, days) for one in ENDPOINTS},
             gone={one.name: gone_keys(store, one, newest) for one in (TRACKS, USERS)},

@@ -271,7 +271,7 @@ def test_a_reference_source_that_restarted_is_another_world(lake: LakeStore) -> 
     with ReferenceSource(seed=9, records=120, now=at(21, 11)) as source:
         pull_at(lake, source)
         source.restart()
-        with pytest.raises(SourceContractError, match="MOOVITAMIX_NAMESPACE"):
+        with pytest.raises(SourceContractError, match="source accept-reset"):
             pull_at(lake, source, at(22))
 
 
