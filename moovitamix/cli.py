@@ -6,36 +6,22 @@ import logging
 import sys
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
 from moovitamix import __version__
+from moovitamix.commands.accept_reset import accept_reset
+from moovitamix.commands.block import block
+from moovitamix.commands.days import days
+from moovitamix.commands.quarantine import quarantine
+from moovitamix.commands.terms import DAY, console
 from moovitamix.errors import MoovitaMixError, SettingsError
 
-# Where nobody looks at a screen, lines are for files: wider, and of one width everywhere.
-_WIDTH = None if sys.stdout.isatty() else 110
-console = Console(highlight=False, width=_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"]
-
-
-class _Day(click.ParamType[date]):
-    """A day as YYYY-MM-DD."""
-
-    name = "day"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        try:
-            return value if isinstance(value, date) else date.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no day: write it as 2026-11-22.", param, ctx)
-
-
-DAY = _Day()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -159,7 +145,7 @@ def dev(host: str, port: int) -> None:
 
 @cli.group()
 def source() -> None:
-    """The demonstration source: a made-up music app that speaks the real one's contract."""
+    """The source: a made-up one to try things on, and going on when yours has started anew."""
 
 
 @source.command("serve")
@@ -270,6 +256,11 @@ def doctor() -> None:
     from moovitamix import doctor as examination
 
     sys.exit(0 if examination.examine(console) else 1)
+
+
+source.add_command(accept_reset)
+for group in (quarantine, days, block):
+    cli.add_command(group)
 
 
 def main() -> None:

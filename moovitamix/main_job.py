@@ -121,24 +121,30 @@ class MainJob:
             self._execute("refresh_serving", only=only_serve)
 
     def _is_served(self, champion: int) -> bool:
-        """Whether what is served is the champion's, and made of all that is published by now.
+        """Whether what is served is the champion's, and made of all that is known by now.
 
-        An earlier command may have been stopped between the two, or have loaded alone.
+        An earlier command may have been stopped between the two, or have loaded alone; and
+        somebody may have blocked a track or an artist since.
         """
         from moovitamix.resources import Cache, Warehouse
         from moovitamix.serve.generations import read_current
+        from moovitamix.settings import get_settings
+        from moovitamix.warehouse.blocklist import changed_since
 
         cache = Cache()
         with cache.connect() as client:
             generation = read_current(client, cache.prefix)
         if generation is None or generation.model_version != champion:
             return False
+        made = generation.published_at
+        today = get_settings().present().date()
         with Warehouse().connect() as connection:
             newest = connection.execute(
                 "SELECT max(day) = %s AND max(published_at) <= %s FROM published_days",
-                (generation.as_of, generation.published_at),
+                (generation.as_of, made),
             ).fetchone()
-        return newest == (True,)
+            blocked = changed_since(connection, made, day=made.date(), today=today)
+        return newest == (True,) and not blocked
 
     def _published(self) -> set[date]:
         from moovitamix.resources import Warehouse
@@ -146,6 +152,14 @@ class MainJob:
 
         with Warehouse().connect() as connection:
             return published_days(connection)
+
+    def _awaited(self) -> set[date]:
+        """Blocked days whose verdict was accepted: to be published, though some of it is there."""
+        from moovitamix.resources import Warehouse
+        from moovitamix.warehouse.acceptance import awaited_days
+
+        with Warehouse().connect() as connection:
+            return awaited_days(connection)
 
     def _days(self, request: Request, published: set[date]) -> list[date]:
         from moovitamix.ingest.pull import last_day_over
@@ -168,7 +182,7 @@ class MainJob:
             raise NothingToDo(f"There is no day from {first} to {last}.")
         if request.first or request.last or request.refresh:
             return days
-        return sorted(set(days) - published)
+        return sorted(set(days) & self._awaited() | set(days) - published)
 
     def _execute(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
@@ -179,14 +179,7 @@ def decode_page(endpoint: Endpoint, body: bytes, *, where: str) -> Page:
             f"{where} did not answer with a page of records ({error}). "
             "Check that MOOVITAMIX_SOURCE_URL is the root of a MooVitamix source API."
         ) from error
-    decoder = msgspec.json.Decoder(endpoint.record)
-    records: list[msgspec.Struct] = []
-    rejected: list[Rejected] = []
-    for raw in envelope.items:
-        try:
-            records.append(decoder.decode(raw))
-        except _UNREADABLE as error:
-            rejected.append(_rejection(bytes(raw), error))
+    records, rejected = decode_records(endpoint, envelope.items)
     if len(rejected) > len(records) and len(envelope.items) >= _TELLING_PAGE:
         first = rejected[0]
         raise SourceContractError(
@@ -194,6 +187,21 @@ def decode_page(endpoint: Endpoint, body: bytes, *, where: str) -> Page:
             f"first at `{first.field}`: {first.reason}. Nothing was stored; tell its owner."
         )
     return Page(envelope.total, records, rejected)
+
+
+def decode_records(
+    endpoint: Endpoint, payloads: Iterable[bytes | msgspec.Raw]
+) -> tuple[list[msgspec.Struct], list[Rejected]]:
+    """The good ones of some records, and the rejected ones with field and reason."""
+    decoder = msgspec.json.Decoder(endpoint.record)
+    records: list[msgspec.Struct] = []
+    rejected: list[Rejected] = []
+    for raw in payloads:
+        try:
+            records.append(decoder.decode(raw))
+        except _UNREADABLE as error:
+            rejected.append(_rejection(bytes(raw), error))
+    return records, rejected
 
 
 def _rejection(payload: bytes, error: Exception) -> Rejected:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
 from moovitamix.errors import NothingToDo
+from moovitamix.ingest.before import refuse_while_unfinished
 from moovitamix.ingest.client import SourceClient
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import covering_pull, last_day_over, pull_source
@@ -43,7 +44,7 @@ def ensure_pull(
         log: Told how it goes, a sentence at a time.
 
     Raises:
-        NothingToDo: When the last of the days is not over yet.
+        NothingToDo: When the last of the days is not over yet, or a reset is half done.
         SourceUnavailable: See `pull_source`.
         SourceContractError: See `pull_source`.
     """
@@ -55,6 +56,7 @@ def ensure_pull(
             f"Run it after midnight UTC; the last day that is over is {last_day_over(_present())}."
         )
     with warehouse.lock("pull", on_wait=lambda: log("Another pull is under way: waiting for it")):
+        refuse_while_unfinished(lake)
         kept = covering_pull(lake, days)
         if kept is not None and not refresh:
             with warehouse.connect() as connection:

@@ -86,3 +86,14 @@ class LakeStore:
         path = self._path(folder)
         if self._files.exists(path):
             self._files.rm(path, recursive=True)
+
+    def move(self, folder: str, target: str) -> None:
+        """Move all files below a folder to another one, file by file: it may be repeated.
+
+        Unfinished files are removed.
+        """
+        for name in self.names(folder):
+            path = self._path(target + name.removeprefix(folder))
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._files.mv(self._path(name), path)
+        self.remove(folder)

@@ -17,6 +17,7 @@ from moovitamix.ingest.client import SourceClient
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS, Endpoint, Rejected
 from moovitamix.ingest.deal import PullTimes, deal
 from moovitamix.ingest.fetch import Progress, Reading, read_source, rejected_frame
+from moovitamix.ingest.gone import still_gone
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import EndpointCounts, Pull
 
@@ -76,6 +77,7 @@ async def pull_source(
     stored: dict[str, pl.DataFrame] = {}
     seen: dict[str, pl.DataFrame] = {}
     rejected: dict[str, pl.DataFrame] = {}
+    gone: dict[str, pl.DataFrame] = {}
     counts: dict[str, EndpointCounts] = {}
     for endpoint in ENDPOINTS:
         name, reading = endpoint.name, readings[endpoint.name]
@@ -89,6 +91,9 @@ async def pull_source(
         stored[name] = new
         seen[name] = reading.records.select(list(dict.fromkeys([*endpoint.key, "created_at"])))
         rejected[name] = pl.concat([reading.rejected, _reject_ahead(endpoint, ahead)])
+        if endpoint is not LISTENS:
+            before = pulls.gone_keys(lake, endpoint, earlier[-1] if earlier else None)
+            gone[name] = still_gone(known, seen[name], rejected[name], before, began)
         counts[name] = EndpointCounts(
             pages=reading.pages,
             total=reading.total,
@@ -101,7 +106,7 @@ async def pull_source(
             rejected=rejected[name].height,
         )
     pull = Pull(pulls.pull_name(began), began, max(began, clock()), over, counts)
-    pulls.keep(lake, pull, stored, seen, rejected)
+    pulls.keep(lake, pull, stored, seen, rejected, gone)
     return pull
 
 
@@ -198,7 +203,7 @@ def _refuse_another_world(lake: LakeStore, last: Pull, readings: dict[str, Readi
         if staying < _SAME_WORLD * before.height:
             raise SourceContractError(
                 f"The source has started anew: of the {before.height} {endpoint.name} of the last "
-                f"pull only {staying} are left. Nothing was changed. If this is meant, keep the "
-                "old data and start beside it: set MOOVITAMIX_NAMESPACE and MOOVITAMIX_LAKE_URL "
-                "to new values and run again."
+                f"pull only {staying} are left. Nothing was changed. If this is meant, set the old "
+                "data aside and start empty: `moovitamix source accept-reset`. If not, have the "
+                "source restored, and run again."
             )

@@ -6,6 +6,7 @@ A pull is kept by writing its manifest, last of its files. What has no manifest 
     pulls/P/{endpoint}.index.parquet       key, sha256 and day of each of them
     pulls/P/{endpoint}.seen.parquet        key and created_at of all records that P saw
     pulls/P/{endpoint}.rejected.parquet    what broke the contract
+    pulls/P/{endpoint}.gone.parquet        tracks and users that P did not see any more, since when
     pulls/P/manifest.json                  times, pages, totals, counts
 """
 
@@ -19,6 +20,7 @@ import polars as pl
 
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, Endpoint
 from moovitamix.ingest.fetch import REJECTED_SCHEMA
+from moovitamix.ingest.gone import GONE_SCHEMA
 from moovitamix.ingest.lake import LakeStore
 
 
@@ -76,6 +78,7 @@ def keep(
     stored: dict[str, pl.DataFrame],
     seen: dict[str, pl.DataFrame],
     rejected: dict[str, pl.DataFrame],
+    gone: dict[str, pl.DataFrame],
 ) -> None:
     """Write a pull's files, its manifest last: with it, the pull is kept.
 
@@ -85,6 +88,7 @@ def keep(
         stored: By endpoint, the new contents with the `day` each was dealt to.
         seen: By endpoint, key and `created_at` of all records.
         rejected: By endpoint, columns as `fetch.REJECTED_SCHEMA`.
+        gone: By endpoint that has ids, columns as `gone.GONE_SCHEMA`.
     """
     for endpoint in ENDPOINTS:
         name, frame = endpoint.name, stored[endpoint.name]
@@ -94,6 +98,8 @@ def keep(
         lake.write_parquet(_pull_file(pull.name, name, "index"), index)
         lake.write_parquet(_pull_file(pull.name, name, "seen"), seen[name])
         lake.write_parquet(_pull_file(pull.name, name, "rejected"), rejected[name])
+    for name, frame in gone.items():
+        lake.write_parquet(_pull_file(pull.name, name, "gone"), frame)
     lake.write_bytes(f"pulls/{pull.name}/manifest.json", msgspec.json.encode(pull))
 
 
@@ -131,6 +137,17 @@ def latest_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) 
 def seen_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull) -> pl.DataFrame:
     """The keys of all records that a pull saw, and when each was created."""
     return lake.read_parquet([_pull_file(pull.name, endpoint.name, "seen")])
+
+
+def gone_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull | None) -> pl.DataFrame:
+    """The ids that a pull did not see any more; none where it did not look (earlier versions).
+
+    Columns as `gone.GONE_SCHEMA`.
+    """
+    name = _pull_file(pull.name, endpoint.name, "gone") if pull else ""
+    if not name or not lake.exists(name):
+        return pl.DataFrame(schema=GONE_SCHEMA)
+    return lake.read_parquet([name])
 
 
 def rejected_on(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> pl.DataFrame:

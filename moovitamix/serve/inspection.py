@@ -92,7 +92,7 @@ def inspect_generation(
         StoreUnavailable: When Redis does not answer.
     """
     cache = _Reader(client, prefix, generation.name)
-    users = cache.sample("u", matrix.users)
+    users = cache.sample("u", np.setdiff1d(matrix.users, catalogue.withdrawn_users))
     heard = {user: _heard_by(matrix, user) for user in users.lists}
     by_als = champion.algorithm == "als"
     ranked = np.setdiff1d(champion.model.tracks, catalogue.withdrawn)

@@ -95,7 +95,8 @@ def publish_generation(
     Users with listens in the matrix get their own list: by ALS, their factors folded in from the
     matrix as it is now; by popularity, what they heard left out, where the champion's algorithm
     says so or the model knows none of their tracks. Users without get their stated genres, which
-    readers follow to the popular tracks. Withdrawn tracks are in no list.
+    readers follow to the popular tracks. Withdrawn tracks are in no list, and withdrawn users have
+    none of their own.
 
     Args:
         client: Answers bytes.
@@ -193,7 +194,8 @@ class _Lists:
         blocks = self._blocks_by_als() if by_als else self._blocks_of_nothing()
         users, by_popularity = len(self._matrix.users), 0
         with self._measured() as written:
-            for block in blocks:
+            for scored in blocks:
+                block = _rows(scored, np.flatnonzero(~self._are_withdrawn(scored.ids)))
                 cold = np.flatnonzero(block.lengths == 0)
                 self._write_block("u", _rows(block, np.flatnonzero(block.lengths)), written)
                 if len(cold):
@@ -203,17 +205,21 @@ class _Lists:
                 if users >= _TELL_FROM and 10 * written.keys // users > tenths_before:
                     rate = written.per_second()
                     tell(f"{written.keys:,} of {users:,} users written, {rate:,.0f} a second")
-        return written, {"als": users - by_popularity, "popularity": by_popularity}
+        return written, {"als": written.keys - by_popularity, "popularity": by_popularity}
 
     def write_stated_genres(self) -> int:
         """The stated genres of users without listens in the matrix; how many such users."""
         stated = self._catalogue.favorite_genres
-        without = ~np.isin(stated["user_id"].to_numpy(), self._matrix.users)
-        owners = stated["user_id"].to_numpy()[without]
+        everyone = stated["user_id"].to_numpy()
+        without = ~np.isin(everyone, self._matrix.users) & ~self._are_withdrawn(everyone)
+        owners = everyone[without]
         genres = stated["genre_id"].to_numpy()[without]
         users, values = encode_groups(owners, genres)
         self._writer.write("g", users, values)
         return len(users)
+
+    def _are_withdrawn(self, users: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.isin(users, self._catalogue.withdrawn_users)
 
     def _blocks_by_als(self) -> Iterator[TopN]:
         return score_users(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from moovitamix.errors import NothingToDo
 from moovitamix.partitions import daily, days_of, single_run
 from moovitamix.resources import Lake, Warehouse
 from moovitamix.warehouse import describe
@@ -115,26 +116,37 @@ def publication(
     In a range run the good days are published and recorded; the bad ones fail the run at its
     end, and stay in `blocked_days` until a later pull passes.
     """
-    from moovitamix.ingest.contract import ENDPOINTS
-    from moovitamix.ingest.pulls import newest_pull, rejected_on
+    from moovitamix.ingest.contract import ENDPOINTS, TRACKS, USERS
+    from moovitamix.ingest.pulls import gone_keys, newest_pull, rejected_on
     from moovitamix.warehouse.publish import publish
 
     store = lake.open()
     days = days_of(context.partition_time_window)
     newest = newest_pull(store)
+    if newest is None:
+        raise NothingToDo(
+            "The lake holds no pull any more: it was set aside while this run was under way. "
+            "Run `moovitamix run` again."
+        )
     with warehouse.connect() as connection:
         outcome = publish(
             connection,
             run_id=context.run.run_id,
-            pull=newest.name if newest else "",
+            pull=newest.name,
             days=days,
             rejected={one.name: rejected_on(store, one, days) for one in ENDPOINTS},
+            gone={one.name: gone_keys(store, one, newest) for one in (TRACKS, USERS)},
         )
     context.log.info(
         f"Published {len(outcome.published)} days: "
         f"{outcome.inserted['listen_history']:,} new listens, "
         f"{outcome.known_listens:,} known, {outcome.quarantined_listens:,} in quarantine"
     )
+    if outcome.accepted:
+        context.log.warning(
+            f"Published although a rule is broken, for its verdict was accepted: "
+            f"{', '.join(map(str, outcome.accepted))}"
+        )
     if outcome.withheld:
         _fail_for_blocked_days(context, outcome)
     for table in describe.PUBLISHED:
@@ -154,7 +166,7 @@ def _fail_for_blocked_days(context: dg.AssetExecutionContext, outcome: "Outcome"
     raise dg.Failure(
         f"Blocked by their checks, and not published: {days}. The other "
         f"{len(outcome.published)} days of this run are published. See the failed checks of "
-        "`staged_*` and the table `blocked_days`; the next pull tries them again.",
+        "`staged_*` and `moovitamix days blocked`; the next pull tries them again.",
         allow_retries=False,
     )
 
@@ -164,8 +176,11 @@ def _metadata(outcome: "Outcome", table: str) -> dict[str, Any]:
         "dagster/row_count": outcome.rows[table],
         "rows_inserted": outcome.inserted[table],
     }
+    if outcome.accepted:
+        found["days_accepted"] = ", ".join(map(str, outcome.accepted))
     if table in outcome.updated:
         found["rows_updated"] = outcome.updated[table]
+        found["rows_withdrawn_or_back"] = outcome.withdrawals[table]
     if table == "listen_history":
         found |= {
             "listens_staged": outcome.staged_listens,

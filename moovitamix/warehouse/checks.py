@@ -29,7 +29,7 @@ def _staged_checks(table: str) -> dg.AssetChecksDefinition:
 
         A bad day is written to `blocked_days`. While other days of the run are good, its
         failure is a warning, so that they are published; it holds back the publication when no
-        day is good.
+        day is good. A day whose verdict was accepted by name counts as good.
         """
         from moovitamix.ingest.pulls import newest_pull
         from moovitamix.warehouse import judge
@@ -43,26 +43,29 @@ def _staged_checks(table: str) -> dg.AssetChecksDefinition:
         verdicts = judge.judge_days(validate, days)
         newest = newest_pull(lake.open())
         with warehouse.connect() as connection:
-            judge.record_verdicts(
+            settled = judge.record_verdicts(
                 connection,
                 run_id=run_id,
                 endpoint=table,
                 pull=newest.name if newest else "",
                 verdicts=verdicts,
             )
-        severity = dg.AssetCheckSeverity.WARN if verdicts.good else dg.AssetCheckSeverity.ERROR
+        severity = dg.AssetCheckSeverity.WARN if settled.good else dg.AssetCheckSeverity.ERROR
         for rule in rules:
             result = verdicts.whole[rule.name]
-            bad = [str(day) for day, broken in verdicts.failed.items() if rule.name in broken]
+            found = [day for day, broken in verdicts.failed.items() if rule.name in broken]
+            bad = [str(day) for day in found if rule.name in settled.failed[day]]
+            accepted = [str(day) for day in found if rule.name not in settled.failed[day]]
             yield dg.AssetCheckResult(
                 asset_key=table,
                 check_name=rule.name,
-                passed=result.passed and not bad,
+                passed=result.passed and not found,
                 severity=severity,
                 metadata={
                     "rows": result.rows,
                     "unexpected": result.unexpected,
                     **({"days_blocked": ", ".join(bad)} if bad else {}),
+                    **({"days_accepted": ", ".join(accepted)} if accepted else {}),
                     **({"error": result.error} if result.error else {}),
                 },
             )

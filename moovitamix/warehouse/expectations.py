@@ -31,6 +31,10 @@ class Expectation:
     why: str
     arguments: dict[str, Any] = field(default_factory=dict)
 
+    def is_called(self, table: str, name: str) -> bool:
+        """Whether it is the rule of this name for this table."""
+        return (self.table, self.name) == (table, name)
+
 
 def _not_null(table: str, column: str, why: str) -> Expectation:
     return Expectation(

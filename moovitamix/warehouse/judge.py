@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from moovitamix.warehouse.acceptance import note_blocked
 from moovitamix.warehouse.expectations import Expectation
 
 
@@ -170,11 +171,6 @@ ON CONFLICT (run_id, endpoint, day) DO UPDATE
 SET failed = excluded.failed, judged_at = now()
 """
 
-_BLOCKED = """
-INSERT INTO blocked_days (day, endpoint, check_name, pull) VALUES (%s, %s, %s, %s)
-ON CONFLICT (day, endpoint, check_name) DO UPDATE SET pull = excluded.pull
-"""
-
 
 def expect_verdicts(
     connection: psycopg.Connection, *, run_id: str, endpoint: str, days: Sequence[date]
@@ -197,18 +193,19 @@ def awaiting_days(connection: psycopg.Connection, *, run_id: str, endpoint: str)
 
 def record_verdicts(
     connection: psycopg.Connection, *, run_id: str, endpoint: str, pull: str, verdicts: Verdicts
-) -> None:
-    """Write the verdicts down for the publication, and the bad days into `blocked_days`."""
-    cursor = connection.cursor()
-    cursor.executemany(
-        _VERDICTS,
-        [(run_id, endpoint, day, broken) for day, broken in verdicts.failed.items()],
+) -> Verdicts:
+    """Write the verdicts down for the publication, and the bad days into `blocked_days`.
+
+    Returns:
+        The verdicts without the rules that were accepted by name for this very content.
+    """
+    held_back = note_blocked(
+        connection, run_id=run_id, endpoint=endpoint, pull=pull, failed=verdicts.failed
     )
-    blocked = [
-        (day, endpoint, rule, pull) for day, broken in verdicts.failed.items() for rule in broken
-    ]
-    if blocked:
-        cursor.executemany(_BLOCKED, blocked)
+    connection.cursor().executemany(
+        _VERDICTS, [(run_id, endpoint, day, broken) for day, broken in held_back.items()]
+    )
+    return Verdicts(verdicts.whole, held_back)
 
 
 def blocked_on(connection: psycopg.Connection, pull: str, days: Sequence[date]) -> bool:

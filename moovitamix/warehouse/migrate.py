@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 VERSION_TABLE = "schema_version"
-HEAD = "0001"
+HEAD = "0002"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 # One key for the whole server: two schemas that migrate at once only wait for each other.
@@ -79,7 +79,10 @@ def run_alembic(connection: Connection, schema: str) -> None:
     """Run the missing revisions inside the caller's transaction."""
     from alembic import command
     from alembic.config import Config
+    from sqlalchemy import text
 
+    # The map names what is created; ALTER TABLE goes by the path, for Alembic does not map it.
+    connection.execute(text(f'SET LOCAL search_path = "{schema}", "{schema}_staging"'))
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["schema"] = schema

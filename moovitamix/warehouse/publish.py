@@ -22,12 +22,25 @@ _PUBLICATION_LOCK = 0x6D76_785F_7075_62
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """What came of staged rows; counts as in `Outcome`."""
+
+    inserted: Mapping[str, int]
+    updated: Mapping[str, int]
+    staged_listens: int
+    known_listens: int
+    quarantined_listens: int
+    replayed_listens: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a publication did.
 
     Args:
         published: The days that are in the tables now.
         withheld: The days that were asked for and are not, for a check blocked them.
+        accepted: The published days that broke a rule, which was accepted by name.
         rows: By table, all rows it holds afterwards.
         inserted: By table, rows that are new.
         updated: By table, rows whose content a newer pull replaced.
@@ -36,10 +49,12 @@ class Outcome:
         quarantined_listens: Those of them whose user or track is nowhere to be found.
         replayed_listens: Listens that had waited in quarantine and could now be loaded.
         rejected: Records in quarantine, or again, because they break the contract.
+        withdrawals: By table, rows that are withdrawn since the newest pull, or are back.
     """
 
     published: list[date]
     withheld: list[date]
+    accepted: list[date]
     rows: Mapping[str, int]
     inserted: Mapping[str, int]
     updated: Mapping[str, int]
@@ -48,6 +63,7 @@ class Outcome:
     quarantined_listens: int
     replayed_listens: int
     rejected: int
+    withdrawals: Mapping[str, int]
 
     def reconciles(self) -> bool:
         """Listens in = loaded + already known + quarantined."""
@@ -60,6 +76,7 @@ class Outcome:
             **asdict(self),
             "published": len(self.published),
             "withheld": [str(day) for day in self.withheld],
+            "accepted": [str(day) for day in self.accepted],
         }
 
 
@@ -70,6 +87,7 @@ def publish(
     pull: str,
     days: Sequence[date],
     rejected: Mapping[str, pl.DataFrame],
+    gone: Mapping[str, pl.DataFrame],
 ) -> Outcome:
     """Publish the days of a run that were judged good, all six tables as one.
 
@@ -80,12 +98,14 @@ def publish(
         days: What the run is about.
         rejected: By endpoint, what broke the contract and was dealt to these days
             (`pulls.rejected_on`).
+        gone: By endpoint, the ids that the newest pull did not see any more
+            (`pulls.gone_keys`).
 
     Raises:
         NothingToDo: When this run has staged and judged none of these days.
         MoovitaMixError: When the counts do not add up; then nothing is published.
     """
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PUBLICATION_LOCK,))
+    take_turn(connection)
     values: dict[str, object] = {
         "run_id": run_id,
         "pull": pull,
@@ -103,14 +123,58 @@ def publish(
     good = [day for (day,) in connection.execute(statements.GOOD_DAYS, values).fetchall()]
     values["good"] = good
 
+    loaded = load_staged(connection, run_id=run_id, days=good)
+    withdrawn = {
+        table: _withdraw(connection, table, frame, pull) if good else 0
+        for table, frame in gone.items()
+    }
+    connection.execute(statements.PUBLISHED, values)
+    connection.execute(statements.UNBLOCKED, values)
+    connection.execute("DELETE FROM verdicts WHERE run_id = %s", (run_id,))
+    outcome = Outcome(
+        published=good,
+        withheld=sorted(set(days) - set(good)),
+        accepted=[day for (day,) in connection.execute(statements.ACCEPTED, values).fetchall()],
+        rows=row_counts(connection),
+        inserted=loaded.inserted,
+        updated=loaded.updated,
+        staged_listens=loaded.staged_listens,
+        known_listens=loaded.known_listens,
+        quarantined_listens=loaded.quarantined_listens,
+        replayed_listens=loaded.replayed_listens,
+        rejected=_quarantine_rejected(connection, rejected),
+        withdrawals=withdrawn,
+    )
+    if not outcome.reconciles():
+        raise MoovitaMixError(
+            f"The counts do not add up: {outcome.counts()}. Nothing was published; this is a bug: "
+            "please report it with these counts."
+        )
+    return outcome
+
+
+def take_turn(connection: psycopg.Connection) -> None:
+    """Wait until nobody else writes to the six tables; hold them until the transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PUBLICATION_LOCK,))
+
+
+def load_staged(connection: psycopg.Connection, *, run_id: str, days: Sequence[date]) -> Loaded:
+    """Upsert a run's staged rows of some days into the six tables; remove all that it staged.
+
+    Args:
+        connection: A transaction that has its turn (`take_turn`).
+        run_id: Whose rows.
+        days: Those that may be believed.
+    """
+    values = {"run_id": run_id, "good": list(days)}
     connection.execute(statements.BELIEVED_TRACKS, values)
     connection.execute(statements.BELIEVED_USERS, values)
     new_genres = set(connection.execute(statements.GENRES).fetchall())
     inserted = {"genres": 0}
     updated = {}
     for table, statement in (("tracks", statements.TRACKS), ("users", statements.USERS)):
-        new = [row[0] for row in connection.execute(statement).fetchall()]
-        inserted[table], updated[table] = sum(new), len(new) - sum(new)
+        new_rows = [row[0] for row in connection.execute(statement).fetchall()]
+        inserted[table], updated[table] = sum(new_rows), len(new_rows) - sum(new_rows)
     for names in (statements.TRACK_LINKS, statements.USER_LINKS):
         connection.execute(statements.LINKS.format(**names))
         connection.execute(statements.UNLINK.format(**names))
@@ -121,33 +185,23 @@ def publish(
 
     staged = _count(connection, statements.STAGED_LISTENS, values)
     known = _count(connection, statements.KNOWN_LISTENS, values)
-    loaded = connection.execute(statements.LISTENS, values).rowcount
+    new = connection.execute(statements.LISTENS, values).rowcount
     quarantined = connection.execute(statements.UNRESOLVED_LISTENS, values).rowcount
     replayed = _count(connection, statements.REPLAY, values)
-    inserted["listen_history"] = loaded + replayed
-
-    connection.execute(statements.PUBLISHED, values)
-    connection.execute(statements.UNBLOCKED, values)
-    for table in ("staged_tracks", "staged_users", "staged_listens", "verdicts"):
+    inserted["listen_history"] = new + replayed
+    for table in ("staged_tracks", "staged_users", "staged_listens"):
         connection.execute(f"DELETE FROM {table} WHERE run_id = %s", (run_id,))  # noqa: S608
-    outcome = Outcome(
-        published=good,
-        withheld=sorted(set(days) - set(good)),
-        rows=row_counts(connection),
-        inserted=inserted,
-        updated=updated,
-        staged_listens=staged,
-        known_listens=known,
-        quarantined_listens=quarantined,
-        replayed_listens=replayed,
-        rejected=_quarantine_rejected(connection, rejected),
-    )
-    if not outcome.reconciles():
-        raise MoovitaMixError(
-            f"The counts do not add up: {outcome.counts()}. Nothing was published; this is a bug: "
-            "please report it with these counts."
-        )
-    return outcome
+    return Loaded(inserted, updated, staged, known, quarantined, replayed)
+
+
+def _withdraw(connection: psycopg.Connection, table: str, gone: pl.DataFrame, pull: str) -> int:
+    """Mark the rows whose ids are gone, and no others; how many that changed."""
+    names = {"table": table, "gone": f"gone_{table}"}
+    connection.execute(statements.GONE.format(**names))
+    with connection.cursor().copy(f"COPY gone_{table} (id, since) FROM STDIN") as copy:
+        for row in gone.iter_rows():
+            copy.write_row(row)
+    return connection.execute(statements.WITHDRAW.format(**names), {"pull": pull}).rowcount
 
 
 def row_counts(connection: psycopg.Connection) -> dict[str, int]:

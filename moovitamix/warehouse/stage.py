@@ -23,9 +23,13 @@ _SWEEP = "DELETE FROM {} WHERE run_id = %s OR staged_at < now() - interval '7 da
 
 def tracks_slice(lake: LakeStore, days: Sequence[date]) -> pl.DataFrame:
     """The rows of `staged_tracks`: what was dealt to these days, and what their listens name."""
+    return typed_tracks(_with_named(lake, TRACKS, days, named_by="track_id"))
+
+
+def typed_tracks(records: pl.DataFrame) -> pl.DataFrame:
+    """Records of `GET /tracks`, with `day` and `pull`, as rows of `staged_tracks`."""
     minutes_and_seconds = pl.col("duration").str.split_exact(":", 1).struct
-    frame = _with_named(lake, TRACKS, days, named_by="track_id")
-    return frame.with_columns(
+    return records.with_columns(
         duration_seconds=minutes_and_seconds[0].cast(pl.Int32) * 60
         + minutes_and_seconds[1].cast(pl.Int32),
         genres=folded_genres("genres"),
@@ -34,8 +38,12 @@ def tracks_slice(lake: LakeStore, days: Sequence[date]) -> pl.DataFrame:
 
 def users_slice(lake: LakeStore, days: Sequence[date]) -> pl.DataFrame:
     """The rows of `staged_users`: what was dealt to these days, and who listened on them."""
-    frame = _with_named(lake, USERS, days, named_by="user_id").drop("sha256")
-    return frame.with_columns(folded_genres("favorite_genres"))
+    return typed_users(_with_named(lake, USERS, days, named_by="user_id"))
+
+
+def typed_users(records: pl.DataFrame) -> pl.DataFrame:
+    """Records of `GET /users`, with `day` and `pull`, as rows of `staged_users`."""
+    return records.drop("sha256").with_columns(folded_genres("favorite_genres"))
 
 
 def folded_genres(column: str) -> pl.Expr:
@@ -56,7 +64,12 @@ def folded_genres(column: str) -> pl.Expr:
 
 def listens_slice(lake: LakeStore, days: Sequence[date]) -> pl.DataFrame:
     """The rows of `staged_listens`: one for each time a user heard a track."""
-    return explode(read_days(lake, LISTENS, days)).select(
+    return typed_listens(read_days(lake, LISTENS, days))
+
+
+def typed_listens(records: pl.DataFrame) -> pl.DataFrame:
+    """Listen records with `listened_at`, `day` and `pull`, as rows of `staged_listens`."""
+    return explode(records).select(
         "day",
         "pull",
         "user_id",

@@ -191,6 +191,17 @@ VALUES (%(endpoint)s, %(sha256)s, %(payload)s, %(day)s, %(pull)s, %(reason)s, %(
 ON CONFLICT (endpoint, sha256) DO UPDATE SET last_tried = now()
 """
 
+# Tracks and users that the newest pull did not see any more, and those that came back. A
+# publication that comes late, with an older pull than one before it, changes nothing.
+GONE = "CREATE TEMPORARY TABLE {gone} (id bigint, since timestamp) ON COMMIT DROP"
+
+WITHDRAW = """
+UPDATE {table} x SET withdrawn_at = g.since
+FROM {table} y LEFT JOIN {gone} g ON g.id = y.id
+WHERE x.id = y.id AND x.withdrawn_at IS DISTINCT FROM g.since
+  AND NOT EXISTS (SELECT FROM published_days WHERE pull > %(pull)s)
+"""
+
 PUBLISHED = """
 INSERT INTO published_days (day, pull, run_id)
 SELECT unnest(%(good)s::date[]), %(pull)s, %(run_id)s
@@ -198,7 +209,10 @@ ON CONFLICT (day) DO UPDATE
 SET pull = excluded.pull, run_id = excluded.run_id, published_at = now()
 """
 
-UNBLOCKED = "DELETE FROM blocked_days WHERE day = ANY(%(good)s)"
+# What was accepted stays on record, with who accepted it.
+UNBLOCKED = "DELETE FROM blocked_days WHERE day = ANY(%(good)s) AND accepted_at IS NULL"
+
+ACCEPTED = "SELECT DISTINCT day FROM blocked_days WHERE day = ANY(%(good)s) ORDER BY day"
 
 STAGED_LISTENS = """
 SELECT count(*) FROM staged_listens WHERE run_id = %(run_id)s AND day = ANY(%(good)s)

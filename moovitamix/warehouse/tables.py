@@ -80,6 +80,7 @@ users = Table(
     Column("created_at", Moment, nullable=False, comment="Created at the source, UTC."),
     Column("updated_at", Moment, nullable=False, comment="May be earlier than created_at."),
     _pull(),
+    Column("withdrawn_at", Moment, comment="Gone from a complete pull since then, UTC."),
     comment="One row per user account.",
 )
 
@@ -172,8 +173,30 @@ blocked_days = Table(
     Column("since", OurMoment, nullable=False, server_default=text("now()")),
     Column("accepted_by", Text),
     Column("accepted_at", OurMoment),
+    Column("content", Text, comment="Tells the judged rows from others: what was accepted."),
     comment="The days that failed a blocking check, until a later load passes or one accepts.",
 )
+
+blocklist = Table(
+    "blocklist",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("track_id", BigInteger, comment="The track, or null when an artist is blocked."),
+    Column("artist", Text, comment="Lower case, white space folded to one; or null."),
+    Column("reason", Text),
+    Column("until", Date, comment="The last day on which it counts; null: until it is removed."),
+    Column("blocked_at", OurMoment, nullable=False, server_default=text("now()")),
+    Column("removed_at", OurMoment),
+    CheckConstraint("(track_id IS NULL) <> (artist IS NULL)", name="track_or_artist"),
+    comment="Tracks and artists that no list may hold, for as long as their entry counts.",
+)
+for _column in (blocklist.c.track_id, blocklist.c.artist):
+    Index(
+        f"uq_blocklist_{_column.name}",
+        _column,
+        unique=True,
+        postgresql_where=text("removed_at IS NULL"),
+    )
 
 model_versions = Table(
     "model_versions",

@@ -185,7 +185,7 @@ def test_what_is_dated_too_far_ahead_is_rejected_with_the_field(
     assert pulls.rejected_on(lake, TRACKS, [day(19)]).is_empty()
 
 
-@pytest.mark.parametrize("dies_at", [1, 2, 6, 11, 12, 13])
+@pytest.mark.parametrize("dies_at", [1, 2, 6, 12, 14, 15])
 def test_a_pull_that_is_killed_leaves_nothing_to_read_and_is_swept(
     lake: LakeStore, small: ReferenceSource, monkeypatch: pytest.MonkeyPatch, dies_at: int
 ) -> None:
@@ -203,13 +203,13 @@ def test_a_pull_that_is_killed_leaves_nothing_to_read_and_is_swept(
 
     with monkeypatch.context() as patch:
         patch.setattr(LakeStore, "write_bytes", write_until_killed)
-        if dies_at <= 12:
+        if dies_at <= 14:
             with pytest.raises(KeyboardInterrupt):
                 pull_at(lake, small, at(22))
         else:
             pull_at(lake, small, at(22))
             assert written[-1].endswith("manifest.json")
-            assert len(written) == 12, "2 new raw files, 9 of the pull and its manifest"
+            assert len(written) == 14, "2 new raw files, 11 of the pull and its manifest"
             return
     assert pulls.kept_pulls(lake) == [whole]
     assert slice_of(lake, TRACKS, 21).is_empty()
@@ -271,7 +271,7 @@ def test_a_reference_source_that_restarted_is_another_world(lake: LakeStore) -> 
     with ReferenceSource(seed=9, records=120, now=at(21, 11)) as source:
         pull_at(lake, source)
         source.restart()
-        with pytest.raises(SourceContractError, match="MOOVITAMIX_NAMESPACE"):
+        with pytest.raises(SourceContractError, match="source accept-reset"):
             pull_at(lake, source, at(22))
 
 
@@ -342,3 +342,49 @@ def test_what_was_heard_stays_heard_when_a_later_content_names_less(
         (2, 2, at(19)),
         (3, 1, at(19)),
     ]
+
+
+def gone(lake: LakeStore, endpoint: Endpoint, pull: Pull) -> list[tuple[Any, ...]]:
+    return pulls.gone_keys(lake, endpoint, pull).rows()
+
+
+def test_what_a_pull_does_not_see_any_more_is_gone_since_the_first_that_missed_it(
+    lake: LakeStore, small: ReferenceSource
+) -> None:
+    small.tracks.append(a_track(4, at(5)))
+    first = pull_at(lake, small)
+    assert gone(lake, TRACKS, first) == []
+    track, user = small.tracks.pop(1), small.users.pop(1)
+    second = pull_at(lake, small, at(22))
+    assert gone(lake, TRACKS, second) == [(2, at(22))]
+    assert gone(lake, USERS, second) == [(2, at(22))]
+    small.tracks.pop(0)
+    small.users.append(user)
+    third = pull_at(lake, small, at(23))
+    assert gone(lake, TRACKS, third) == [(1, at(23)), (2, at(22))]
+    assert gone(lake, USERS, third) == []
+    small.tracks.append(track)
+    assert gone(lake, TRACKS, pull_at(lake, small, at(24))) == [(1, at(23))]
+
+
+def test_a_record_that_breaks_the_contract_now_is_not_gone(
+    lake: LakeStore, small: ReferenceSource
+) -> None:
+    pull_at(lake, small)
+    small.tracks[1] = small.tracks[1] | {"duration": "3.5"}
+    small.users[1] = small.users[1] | {"id": "2"}
+    second = pull_at(lake, small, at(22))
+    assert second.counts["tracks"].rejected == 1
+    assert gone(lake, TRACKS, second) == []
+    assert gone(lake, USERS, second) == [(2, at(22))], "whose it is cannot be read"
+
+
+def test_after_pulls_of_a_version_that_did_not_look_the_next_one_finds_all_that_is_gone(
+    lake: LakeStore, small: ReferenceSource
+) -> None:
+    pull_at(lake, small)
+    del small.tracks[2:]
+    second = pull_at(lake, small, at(22))
+    lake.remove(f"pulls/{second.name}/tracks.gone.parquet")
+    assert gone(lake, TRACKS, second) == []
+    assert gone(lake, TRACKS, pull_at(lake, small, at(23))) == [(3, at(23))]

@@ -15,8 +15,10 @@ from moovitamix.errors import NothingToDo
 from moovitamix.recommend.matrix import MatrixParameters
 from moovitamix.recommend.top_n import score_users
 from moovitamix.serve import publish
+from moovitamix.serve.checks import judge
 from moovitamix.serve.codec import TopN, decode_list
 from moovitamix.serve.generations import Kind, key_of, read_current
+from moovitamix.serve.inspection import inspect_generation
 from moovitamix.serve.popular import rank_by_listeners, top_of_genres, top_unheard
 from moovitamix.serve.publish import Publication, publish_generation
 from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World
@@ -245,3 +247,26 @@ def test_the_top_of_a_genre_is_the_ranking_of_its_tracks(
     assert found == {
         genre: [track for track in ranking if (genre, track) in pairs][:n] for genre in range(1, 5)
     }
+
+
+@pytest.mark.parametrize("algorithm", ["als", "popularity"])
+def test_withdrawn_users_have_no_list_and_no_stated_genres(
+    valkey: redis.Redis, world: World, algorithm: str
+) -> None:
+    gone = np.array([5, World.NEWCOMER, 70])
+    world = replace(world, catalogue=replace(world.catalogue, withdrawn_users=gone))
+    published = publish_world(valkey, world.under(algorithm))
+    owners = {int(user) for user in lists_in(valkey, published, "u")}
+    assert owners == set(range(1, 61)) - {5}
+    assert set(lists_in(valkey, published, "g")) == {"71"}
+    assert published.users_by_tier[algorithm] == published.users.keys == 59
+    matrix, catalogue, champion = world.matrix, world.catalogue, world.under(algorithm).champion
+    found = inspect_generation(
+        valkey,
+        NAMESPACE,
+        published.generation,
+        champion=champion,
+        matrix=matrix,
+        catalogue=catalogue,
+    )
+    assert all(judgement.passed for judgement in judge(found).values())

@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Any, LiteralString
 
-from moovitamix.ingest.contract import ENDPOINTS
+from moovitamix.ingest.contract import ENDPOINTS, TRACKS, USERS
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.ingest.pulls import newest_pull, rejected_on
+from moovitamix.ingest.pulls import gone_keys, newest_pull, rejected_on
 from moovitamix.resources import Warehouse
 from moovitamix.warehouse.judge import RuleResult, Verdicts, expect_verdicts, record_verdicts
 from moovitamix.warehouse.publish import Outcome, publish
@@ -95,6 +95,7 @@ def publish_days(
             pull=newest.name if newest else "",
             days=days,
             rejected={one.name: rejected_on(lake, one, days) for one in ENDPOINTS},
+            gone={one.name: gone_keys(lake, one, newest) for one in (TRACKS, USERS)},
         )
 
 

@@ -22,6 +22,7 @@ from moovitamix_tests.warehouse.loading import contents, load
 LAST_DAYS = (15, 16, 18)
 DAYS = range(12, LAST_DAYS[-1] + 1)
 Range = tuple[int, int]
+AWAY: list[Record] = []  # a track that the second pull does not see, and the third one does
 
 
 def spread(records: list[Record]) -> None:
@@ -46,6 +47,10 @@ def before_the_first_pull(source: ReferenceSource) -> None:
 
 def before_the_second_pull(source: ReferenceSource) -> None:
     source.users.append(a_user(200_001, at(16, 3)))
+    # A user and a track that go, another track that goes for a while.
+    source.users.pop(9)
+    source.tracks.pop(9)
+    AWAY.append(source.tracks.pop(9))
     edited = source.tracks[3]
     edited |= {"name": "Edited", "genres": "Soul, Jazz"}
     edited["updated_at"] = at(16, 9).isoformat(timespec="microseconds")
@@ -55,6 +60,8 @@ def before_the_second_pull(source: ReferenceSource) -> None:
 
 
 def before_the_third_pull(source: ReferenceSource) -> None:
+    source.tracks.append(AWAY.pop())
+    source.tracks.pop(10)
     source.tracks[3]["genres"] = "Soul"
     source.tracks.append(a_track(200_003, at(13), genres="Late Arrivals"))
     source.listens.append(a_listen(200_001, [200_003, 200_003], at(18)))
@@ -129,6 +136,9 @@ def test_the_world_that_is_loaded_holds_what_could_go_wrong(
 ) -> None:
     assert len(expected["tracks"]) == len(expected["users"]) == 61
     assert len(expected["listen_history"]) > 250
+    withdrawn = [row[8] for row in expected["tracks"] if row[8] is not None]
+    assert sorted(withdrawn) == [at(17), at(19)]
+    assert [row[8] for row in expected["users"] if row[8] is not None] == [at(17)]
     assert ("late arrivals",) in expected["genres"]
     reasons = {(row[0], row[2]) for row in expected["quarantine"]}
     assert ("listens", "Unknown track") in reasons

@@ -16,6 +16,7 @@ import moovitamix.warehouse.checks
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import kept_pulls
 from moovitamix.resources import Lake, Source, Warehouse
+from moovitamix.warehouse.acceptance import accept
 from moovitamix.warehouse.days import blocked_days, published_days
 from moovitamix.warehouse.tables import PUBLISHED
 from moovitamix_tests.conftest import FIRST_DAY
@@ -205,3 +206,23 @@ def test_records_that_break_the_contract_warn_and_wait_in_quarantine(platform: P
     assert checks_of(result)["raw_users", "records_keep_the_contract"]
     assert platform.count("quarantine") == 3
     assert metadata_of(result, "listen_history")["records_rejected"] == 3
+
+
+def test_a_blocked_day_that_was_accepted_is_published_from_the_pull_that_is_there(
+    platform: Platform,
+) -> None:
+    bad = DAYS[2]
+    for user in platform.source.users:
+        if user["created_at"].startswith(str(bad)):
+            user["email"] = "none"
+    assert not platform.run(DAYS[0], DAYS[-1]).success
+    with platform.warehouse.connect() as connection:
+        accept(connection, bad, "Zoë")
+    result = platform.run(bad, bad)
+    assert result.success
+    assert len(kept_pulls(platform.lake)) == 1
+    assert not checks_of(result)["staged_users", "email_like"], "the rule is broken still"
+    assert metadata_of(result, "users")["days_accepted"] == str(bad)
+    assert platform.published() == set(DAYS)
+    assert platform.count("users") == USERS_A_DAY * len(DAYS)
+    assert "Zoë" not in " ".join(map(str, result.all_events))

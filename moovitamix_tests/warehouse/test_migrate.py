@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
+import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -80,8 +82,8 @@ def test_staging_is_unlogged_and_the_tables_are_not(warehouse: Warehouse) -> Non
 
 def test_threads_and_processes_that_come_first_at_once_do_no_harm(warehouse: Warehouse) -> None:
     address, schema = warehouse.address(), warehouse.schema_name
-    command = [sys.executable, "-c", MIGRATE, address, schema]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    migration = [sys.executable, "-c", MIGRATE, address, schema]
+    process = subprocess.Popen(migration, stderr=subprocess.PIPE, text=True)
 
     def use(_: int) -> str:
         with warehouse.connect() as connection:
@@ -107,3 +109,21 @@ def test_namespaces_share_a_database_without_seeing_each_other(warehouse: Wareho
         with psycopg.connect(warehouse.address()) as connection:
             for schema in (other.schema_name, f"{other.schema_name}_staging"):
                 connection.execute(f'DROP SCHEMA "{schema}" CASCADE'.encode())
+
+
+def test_a_warehouse_of_the_first_revision_is_upgraded_with_what_it_holds(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0001"))
+        with warehouse.connect() as connection:
+            connection.execute(
+                "INSERT INTO users (id, first_name, last_name, email, gender, created_at, "
+                "updated_at, pull) VALUES (1, '', '', '', '', now(), now(), 'p')"
+            )
+            assert connection.execute("SELECT * FROM schema_version").fetchone() == ("0001",)
+    migrate.forget()
+    with warehouse.connect() as connection:
+        assert connection.execute("SELECT * FROM schema_version").fetchone() == (migrate.HEAD,)
+        assert connection.execute("SELECT id, withdrawn_at FROM users").fetchall() == [(1, None)]

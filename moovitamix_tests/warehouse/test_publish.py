@@ -67,7 +67,7 @@ def test_six_tables_hold_what_the_source_said(
         ),
     ]
     assert found["users"][0] == (
-        *(1, "Zoë", "Núñez", "user1@example.org", "Female", at(6), at(6), pull.name),
+        *(1, "Zoë", "Núñez", "user1@example.org", "Female", at(6), at(6), pull.name, None),
     )
     assert found["track_genres"] == [(1, "hip hop"), (1, "jazz")]
     assert found["user_favorite_genres"] == [(1, "r&b"), (2, "jazz"), (2, "r&b")]

@@ -1,0 +1,29 @@
+"""What all commands have in common: the console they print to, and days as arguments."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from typing import Any
+
+import click
+from rich.console import Console
+
+# Where nobody looks at a screen, lines are for files: wider, and of one width everywhere.
+_WIDTH = None if sys.stdout.isatty() else 110
+console = Console(highlight=False, width=_WIDTH)
+
+
+class _Day(click.ParamType[date]):
+    """A day as YYYY-MM-DD."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        try:
+            return value if isinstance(value, date) else date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no day: write it as 2026-11-22.", param, ctx)
+
+
+DAY = _Day()

@@ -1,0 +1,189 @@
+"""What waits in quarantine, told by endpoint and reason, and what of it can be loaded by now.
+
+How it gets there is told by `statements.py`: listens of the unknown, and records that broke the
+contract. Payloads may be personal: they leave this module only in `WaitingRow.payload`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import msgspec
+import polars as pl
+import psycopg
+
+from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS, Endpoint, decode_records
+from moovitamix.ingest.deal import PullTimes, deal
+from moovitamix.ingest.pull import last_day_over
+from moovitamix.warehouse.publish import load_staged, take_turn
+from moovitamix.warehouse.stage import copy_to_staging, typed_listens, typed_tracks, typed_users
+
+_STAGED = {
+    TRACKS.name: ("staged_tracks", typed_tracks),
+    USERS.name: ("staged_users", typed_users),
+    LISTENS.name: ("staged_listens", typed_listens),
+}
+
+_GROUPS = """
+SELECT endpoint, field, reason, count(*)
+FROM quarantine
+WHERE resolved_at IS NULL AND (%(endpoint)s::text IS NULL OR endpoint = %(endpoint)s)
+GROUP BY endpoint, field, reason
+ORDER BY count(*) DESC, endpoint, field, reason
+"""
+
+_NEWEST = """
+SELECT endpoint, day, first_seen, field, reason, payload
+FROM quarantine
+WHERE resolved_at IS NULL AND (%(endpoint)s::text IS NULL OR endpoint = %(endpoint)s)
+ORDER BY first_seen DESC, endpoint, sha256
+LIMIT %(limit)s
+"""
+
+# Of a blocked day nothing is published, so what broke the contract on it waits as well.
+_REJECTED = """
+SELECT payload, sha256, day, pull
+FROM quarantine
+WHERE endpoint = %(endpoint)s AND resolved_at IS NULL
+  AND day IN (SELECT day FROM published_days)
+ORDER BY pull, sha256
+"""
+
+_RESOLVE = """
+UPDATE quarantine SET resolved_at = now(), last_tried = now()
+WHERE endpoint = %(endpoint)s AND sha256 = ANY(%(sha256)s)
+"""
+
+_STILL_BROKEN = """
+UPDATE quarantine SET last_tried = now(), field = %(field)s, reason = %(reason)s
+WHERE endpoint = %(endpoint)s AND sha256 = sha256(%(payload)s) AND resolved_at IS NULL
+"""
+
+# Within a transaction `now()` stands still.
+_RESOLVED_NOW = """
+SELECT endpoint, count(*) FROM quarantine WHERE resolved_at = now() GROUP BY 1 ORDER BY 1
+"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """How many records of an endpoint wait for the same reason."""
+
+    endpoint: str
+    field: str | None
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True)
+class WaitingRow:
+    """One record, or one listen, that waits. The payload may be personal."""
+
+    endpoint: str
+    day: date
+    first_seen: datetime
+    field: str | None
+    reason: str
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What a retry did.
+
+    Args:
+        resolved: By endpoint, rows of the quarantine that wait no longer.
+        inserted: By table, rows that are new.
+        waiting: What still waits.
+    """
+
+    resolved: Mapping[str, int]
+    inserted: Mapping[str, int]
+    waiting: Sequence[Group]
+
+
+def waiting_groups(connection: psycopg.Connection, endpoint: str | None = None) -> list[Group]:
+    """What waits, counted by endpoint, field and reason; the most frequent first."""
+    return [Group(*row) for row in connection.execute(_GROUPS, {"endpoint": endpoint}).fetchall()]
+
+
+def newest_waiting(
+    connection: psycopg.Connection, endpoint: str | None = None, *, limit: int
+) -> list[WaitingRow]:
+    """The rows that came last."""
+    rows = connection.execute(_NEWEST, {"endpoint": endpoint, "limit": limit})
+    return [WaitingRow(*row) for row in rows.fetchall()]
+
+
+def retry(connection: psycopg.Connection, *, present: datetime, first_day: date) -> Retried:
+    """Load now what can be: listens whose user or track has come, records that are good by now.
+
+    Records are decoded by today's contract, and loaded by the statements of a publication, in
+    its turn: content of a newer pull stays, and what is loaded already is not loaded again.
+
+    Args:
+        connection: A transaction of the warehouse; the caller commits it.
+        present: Now, naive UTC: what is dated ahead, or today, still waits.
+        first_day: The first partition.
+    """
+    take_turn(connection)
+    run_id = f"quarantine-{uuid.uuid4().hex}"
+    times = PullTimes(present, last_day_over(present), None, first_day)
+    days: set[date] = set()
+    for endpoint in ENDPOINTS:
+        good = _decoded_again(connection, endpoint, times)
+        table, typed = _STAGED[endpoint.name]
+        latest = good.unique(list(endpoint.key), keep="last", maintain_order=True)
+        copy_to_staging(connection, table, run_id, typed(latest))
+        days.update(good["day"].to_list())
+    loaded = load_staged(connection, run_id=run_id, days=sorted(days))
+    connection.execute(
+        "UPDATE quarantine SET last_tried = now() WHERE endpoint = 'listens' "
+        "AND resolved_at IS NULL"
+    )
+    return Retried(
+        dict(connection.execute(_RESOLVED_NOW).fetchall()),
+        loaded.inserted,
+        waiting_groups(connection),
+    )
+
+
+def _decoded_again(
+    connection: psycopg.Connection, endpoint: Endpoint, times: PullTimes
+) -> pl.DataFrame:
+    """The rejected records that today's contract accepts, marked as resolved, oldest pull first."""
+    rows = connection.execute(_REJECTED, {"endpoint": endpoint.name}).fetchall()
+    good: list[msgspec.Struct] = []
+    origins: list[tuple[bytes, date, str]] = []
+    for payload, sha256, day, pull in rows:
+        records, rejected = decode_records(endpoint, [bytes(payload)])
+        good.extend(records)
+        origins.extend((bytes(sha256), day, pull) for _ in records)
+        for one in rejected:
+            connection.execute(
+                _STILL_BROKEN,
+                {
+                    "endpoint": endpoint.name,
+                    "payload": one.payload,
+                    "field": one.field,
+                    "reason": one.reason,
+                },
+            )
+    schema = {"quarantined": pl.Binary, "dealt": pl.Date, "pull": pl.String}
+    frame = pl.concat(
+        [endpoint.frame(good), pl.DataFrame(origins, schema=schema, orient="row")],
+        how="horizontal",
+    )
+    # Whether its time has come is told by the dealing rule; the day stays that of its pull.
+    ripe = deal(frame, times).filter(pl.col("day").is_not_null())
+    connection.execute(
+        _RESOLVE, {"endpoint": endpoint.name, "sha256": ripe["quarantined"].to_list()}
+    )
+    ripe = ripe.with_columns(day=pl.col("dealt")).drop("ahead", "quarantined", "dealt")
+    if endpoint is LISTENS:
+        heard = pl.col("created_at").repeat_by(pl.col("items").list.len())
+        ripe = ripe.with_columns(listened_at=heard)
+    return ripe

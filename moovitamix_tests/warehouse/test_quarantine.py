@@ -1,0 +1,184 @@
+"""What waits in quarantine is told without personal values, and loaded once when it can be."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from moovitamix.ingest.lake import LakeStore
+from moovitamix.resources import Warehouse
+from moovitamix.warehouse.quarantine import (
+    Group,
+    Retried,
+    newest_waiting,
+    retry,
+    waiting_groups,
+)
+from moovitamix_tests.ingest.pulling import FIRST_DAY, a_listen, a_track, a_user, at, pull_at
+from moovitamix_tests.reference_source import Record, ReferenceSource
+from moovitamix_tests.warehouse.loading import contents, load, rows_of
+
+WAITING = "SELECT endpoint, field FROM quarantine WHERE resolved_at IS NULL"
+
+
+def retry_at(warehouse: Warehouse, present: datetime) -> Retried:
+    with warehouse.connect() as connection:
+        return retry(connection, present=present, first_day=FIRST_DAY)
+
+
+def reject(warehouse: Warehouse, endpoint: str, record: Record, pull: str, day: int = 20) -> None:
+    """A record in quarantine, as an earlier and stricter contract would have left it there."""
+    with warehouse.connect() as connection:
+        connection.execute(
+            "INSERT INTO quarantine (endpoint, sha256, payload, day, pull, reason, field) "
+            "VALUES (%(e)s, sha256(%(p)s), %(p)s, %(day)s, %(pull)s, 'Too strict', 'name')",
+            {
+                "e": endpoint,
+                "p": msgspec.json.encode(record),
+                "day": f"2026-11-{day}",
+                "pull": pull,
+            },
+        )
+
+
+def test_what_waits_is_counted_by_reason_and_the_newest_shown_first(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    small.listens += [a_listen(None, [1], at(12)), a_listen(None, [2], at(12))]
+    small.listens.append(a_listen(9, [1], at(12)))
+    pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21))
+    with warehouse.connect() as connection:
+        connection.execute(
+            "UPDATE quarantine SET first_seen = '2026-11-01' WHERE endpoint = 'listens'"
+        )
+        groups = waiting_groups(connection)
+        assert [(group.endpoint, group.field, group.count) for group in groups] == [
+            ("listen_history", "user_id", 2),
+            ("listens", "user_id", 1),
+        ]
+        assert waiting_groups(connection, "listens") == [
+            Group("listens", "user_id", "Unknown user", 1)
+        ]
+        newest = newest_waiting(connection, limit=2)
+        assert [row.endpoint for row in newest] == ["listen_history"] * 2
+        assert [row.endpoint for row in newest_waiting(connection, "listens", limit=5)] == [
+            "listens"
+        ]
+
+
+def test_a_record_that_todays_contract_accepts_is_loaded_as_by_a_publication(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    pull = pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21))
+    reject(warehouse, "tracks", a_track(7, at(5), genres="Ska, Jazz", duration="02:05"), pull.name)
+    reject(warehouse, "users", a_user(7, at(6), favorite_genres="Ska"), pull.name)
+    reject(warehouse, "listen_history", a_listen(7, [7, 1, 7], at(13)), pull.name)
+    before = contents(warehouse)
+
+    retried = retry_at(warehouse, at(21))
+    assert dict(retried.resolved) == {"listen_history": 1, "tracks": 1, "users": 1}
+    assert dict(retried.inserted) == {
+        "genres": 1,
+        "tracks": 1,
+        "users": 1,
+        "track_genres": 2,
+        "user_favorite_genres": 1,
+        "listen_history": 3,
+    }
+    assert retried.waiting == []
+    found = contents(warehouse)
+    assert [row for row in found["listen_history"] if row not in before["listen_history"]] == [
+        (7, 1, at(13), at(13), 1),
+        (7, 7, at(13), at(13), 1),
+        (7, 7, at(13), at(13), 2),
+    ]
+    assert {row for row in found["track_genres"] if row[0] == 7} == {(7, "jazz"), (7, "ska")}
+    assert rows_of(warehouse, "SELECT run_id FROM staged_listens") == []
+    again = retry_at(warehouse, at(21))
+    assert (dict(again.resolved), sum(again.inserted.values())) == ({}, 0)
+    assert contents(warehouse) == found
+
+
+def test_a_replayed_record_never_overwrites_what_a_newer_pull_brought(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    older = pull_at(lake, small)
+    pull_at(lake, small, at(22))
+    small.tracks[0] = a_track(1, at(5), at(22, 9), name="Newer")
+    pull_at(lake, small, at(23))
+    load(warehouse, lake, *range(1, 23))
+    reject(warehouse, "tracks", a_track(1, at(5), name="Older"), older.name)
+    assert dict(retry_at(warehouse, at(23)).resolved) == {"tracks": 1}
+    assert rows_of(warehouse, "SELECT name FROM tracks WHERE id = 1") == [("Newer",)]
+
+
+def test_of_two_contents_of_one_record_the_newer_is_loaded(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    pull = pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21))
+    reject(warehouse, "tracks", a_track(7, at(5), name="Second"), pull.name + "2")
+    reject(warehouse, "tracks", a_track(7, at(5), name="First"), pull.name + "1")
+    assert dict(retry_at(warehouse, at(23)).resolved) == {"tracks": 2}
+    assert rows_of(warehouse, "SELECT name FROM tracks WHERE id = 7") == [("Second",)]
+
+
+def test_what_was_dated_ahead_is_loaded_when_its_time_has_come(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    small.tracks.append(a_track(7, at(26)))
+    pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21))
+    assert rows_of(warehouse, WAITING) == [("tracks", "created_at")]
+    assert dict(retry_at(warehouse, at(26, 13)).resolved) == {}
+    assert dict(retry_at(warehouse, at(27, 1)).resolved) == {"tracks": 1}
+    assert rows_of(warehouse, "SELECT created_at FROM tracks WHERE id = 7") == [(at(26),)]
+
+
+def test_what_still_breaks_the_contract_waits_with_todays_reason(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    pull = pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21))
+    reject(warehouse, "tracks", a_track(7, at(5), duration="3.5"), pull.name)
+    retried = retry_at(warehouse, at(21))
+    assert [(group.field, group.count) for group in retried.waiting] == [("duration", 1)]
+    assert "3.5" not in retried.waiting[0].reason
+    assert rows_of(warehouse, "SELECT last_tried > first_seen FROM quarantine") == [(True,)]
+
+
+def test_of_a_day_that_is_not_published_nothing_is_replayed(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    pull = pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21), bad=[20])
+    reject(warehouse, "tracks", a_track(7, at(5)), pull.name)
+    assert dict(retry_at(warehouse, at(21)).resolved) == {}
+    load(warehouse, lake, 20)
+    assert dict(retry_at(warehouse, at(21)).resolved) == {"tracks": 1}
+
+
+def test_listens_are_replayed_once_by_retries_and_loads_at_the_same_time(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    small.listens = [a_listen(8, [1, 2, 1], at(12)), a_listen(1, [9], at(12))]
+    first = pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21))
+    assert rows_of(warehouse, "SELECT count(*) FROM listen_history") == [(0,)]
+    small.users.append(a_user(8, at(21, 9)))
+    pull_at(lake, small, at(22))
+    reject(warehouse, "users", a_user(8, at(6)), first.name)
+
+    def work(number: int) -> Any:
+        return load(warehouse, lake, 21) if number % 2 else retry_at(warehouse, at(22))
+
+    with ThreadPoolExecutor(6) as pool:
+        outcomes = list(pool.map(work, range(6)))
+    assert sum(outcome.inserted["listen_history"] for outcome in outcomes) == 3
+    assert len(contents(warehouse)["listen_history"]) == 3
+    assert rows_of(warehouse, WAITING) == [("listens", "track_id")]
