@@ -1,6 +1,6 @@
 """The command line as such: help, options, how errors look and what code they end with.
 
-What `run`, `recommend` and `down` do on real servers is tested in `test_main_job.py`.
+What `run`, `recommend` and `down` do on real servers is tested in `main_job/`.
 """
 
 from __future__ import annotations

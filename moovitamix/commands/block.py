@@ -33,7 +33,7 @@ def block() -> None:
 @click.argument("track", metavar="ID", type=int)
 @_entry_options
 def block_track(track: int, reason: str | None, until: date | None) -> None:
-    """Leave out the track with this id."""
+    """Leave the track with this id out of every list, from the next generation on."""
     _block(f"Track {track}", track=track, reason=reason, until=until)
 
 
@@ -98,14 +98,14 @@ def remove() -> None:
 @remove.command("track")
 @click.argument("track", metavar="ID", type=int)
 def remove_track(track: int) -> None:
-    """Remove the entry of a track."""
+    """Remove the entry of a track: lists may hold it again."""
     _unblock(f"Track {track}", track=track)
 
 
 @remove.command("artist")
 @click.argument("artist", metavar="NAME")
 def remove_artist(artist: str) -> None:
-    """Remove the entry of an artist."""
+    """Remove the entry of an artist: lists may hold its tracks again."""
     _unblock(artist, artist=artist)
 
 

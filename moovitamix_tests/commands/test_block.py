@@ -139,8 +139,14 @@ def test_a_run_takes_lists_from_before_a_change_for_outdated(
         catalogue=world.catalogue,
         tell=lambda _: None,
     )
+    with warehouse.connect() as connection:
+        connection.execute(
+            "INSERT INTO published_days (day, pull, run_id, published_at) "
+            "VALUES (%s, 'p', 'r', '2020-01-01')",
+            (world.matrix.as_of,),
+        )
     assert command("block", "list").exit_code == 0
     job = MainJob.__new__(MainJob)  # without Dagster, of which this decision needs nothing
-    assert job._is_served(world.champion)
+    assert job._is_served(world.champion.version)
     command("block", "track", "110")
-    assert not job._is_served(world.champion)
+    assert not job._is_served(world.champion.version)

@@ -10,8 +10,8 @@ from moovitamix.ingest.lake import LakeStore
 from moovitamix.resources import Warehouse
 from moovitamix_tests.commands.conftest import Command
 from moovitamix_tests.ingest.pulling import a_user, at, empty, pull_at
+from moovitamix_tests.main_job.command import a_home
 from moovitamix_tests.reference_source import ReferenceSource
-from moovitamix_tests.test_main_job import a_home
 from moovitamix_tests.warehouse.loading import load
 
 
