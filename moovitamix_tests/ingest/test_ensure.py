@@ -9,6 +9,7 @@ from datetime import date
 import pytest
 
 from moovitamix.errors import NothingToDo
+from moovitamix.ingest import before
 from moovitamix.ingest.client import SourceClient
 from moovitamix.ingest.ensure import ensure_pull
 from moovitamix.ingest.lake import LakeStore
@@ -50,6 +51,18 @@ def test_any_number_of_days_take_one_pull(
     assert ensure(source, lake, warehouse, [date(2026, 10, 1)]) == first
     assert source.requests.total() == requests
     assert told[-1] == "The pull of 2026-11-21 12:00 UTC covers 2026-11-19"
+
+
+def test_nobody_pulls_or_loads_while_a_reset_is_half_done(
+    source: ReferenceSource, lake: LakeStore, warehouse: Warehouse
+) -> None:
+    ensure(source, lake, warehouse)
+    before.begin(lake, "old")
+    for refresh in (False, True):
+        with pytest.raises(NothingToDo, match="source accept-reset"):
+            ensure(source, lake, warehouse, refresh=refresh)
+    before.finish(lake)
+    ensure(source, lake, warehouse)
 
 
 def test_a_later_day_or_a_wish_takes_another_pull(
