@@ -127,7 +127,12 @@ class MainJob:
         cache = Cache()
         with cache.connect() as client:
             generation = read_current(client, cache.prefix)
-        return generation is not None and generation.model_version == champion.version
+        # A run killed before its generation, or one into CSV, has left days that no list knows.
+        return (
+            generation is not None
+            and generation.model_version == champion.version
+            and generation.as_of >= max(self._published())
+        )
 
     def _published(self) -> set[date]:
         from moovitamix.resources import Warehouse
@@ -198,7 +203,14 @@ class MainJob:
         """Mark runs of command lines that are gone as canceled, so that the UI tells the truth."""
         import dagster as dg
 
-        unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+        unfinished = dg.RunsFilter(
+            statuses=[
+                dg.DagsterRunStatus.NOT_STARTED,
+                dg.DagsterRunStatus.STARTING,
+                dg.DagsterRunStatus.STARTED,
+                dg.DagsterRunStatus.CANCELING,
+            ]
+        )
         for run in self._instance.get_runs(unfinished):
             noted = run.tags.get(_PROCESS_TAG)
             if noted is not None and not _is_alive(noted):
