@@ -223,7 +223,14 @@ class MainJob:
         """Mark runs of command lines that are gone as canceled, so that the UI tells the truth."""
         import dagster as dg
 
-        unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+        unfinished = dg.RunsFilter(
+            statuses=[
+                dg.DagsterRunStatus.NOT_STARTED,
+                dg.DagsterRunStatus.STARTING,
+                dg.DagsterRunStatus.STARTED,
+                dg.DagsterRunStatus.CANCELING,
+            ]
+        )
         for run in self._instance.get_runs(unfinished):
             noted = run.tags.get(_PROCESS_TAG)
             if noted is not None and not _is_alive(noted):

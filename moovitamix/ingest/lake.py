@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 import fsspec
 import polars as pl
@@ -74,12 +75,26 @@ class LakeStore:
 
     def names(self, folder: str) -> list[str]:
         """The names of all files below a folder, sorted; unfinished ones left out."""
+        return sorted(name for name in self._found(folder) if not _is_unfinished(name))
+
+    def sweep(self, folder: str, *, older_than: timedelta) -> None:
+        """Remove the unfinished files below a folder that writers who were killed have left.
+
+        Args:
+            folder: Where to look; empty for the whole lake.
+            older_than: Younger ones may belong to somebody who is still writing.
+        """
+        before = datetime.now(UTC) - older_than
+        for name in filter(_is_unfinished, self._found(folder)):
+            path = self._path(name)
+            if not older_than or _in_utc(self._files.modified(path)) < before:
+                self._files.rm(path)
+
+    def _found(self, folder: str) -> Iterator[str]:
         root = self._path(folder)
-        if not self._files.exists(root):
-            return []
-        skip = len(self._path(""))
-        found = (str(path)[skip:] for path in self._files.find(root))
-        return sorted(name for name in found if not name.rpartition("/")[2].startswith("."))
+        if self._files.exists(root):
+            skip = len(self._path(""))
+            yield from (str(path)[skip:] for path in self._files.find(root))
 
     def remove(self, folder: str) -> None:
         """Remove a folder with everything below it, or a file; nothing when there is none."""
@@ -97,3 +112,11 @@ class LakeStore:
             self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._files.mv(self._path(name), path)
         self.remove(folder)
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(".")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

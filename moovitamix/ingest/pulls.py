@@ -12,8 +12,8 @@ A pull is kept by writing its manifest, last of its files. What has no manifest 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, datetime
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
 
 import msgspec
 import polars as pl
@@ -22,6 +22,9 @@ from moovitamix.ingest.contract import ENDPOINTS, LISTENS, Endpoint
 from moovitamix.ingest.fetch import REJECTED_SCHEMA
 from moovitamix.ingest.gone import GONE_SCHEMA
 from moovitamix.ingest.lake import LakeStore
+
+# After so long nobody is still writing the file of a matrix or a model.
+_ABANDONED_AFTER = timedelta(days=1)
 
 
 class EndpointCounts(msgspec.Struct, frozen=True):
@@ -112,6 +115,9 @@ def sweep(lake: LakeStore, kept: Sequence[Pull]) -> None:
     for name in lake.names("raw"):
         if name.rpartition("/")[2].removeprefix("pull=").removesuffix(".parquet") not in names:
             lake.remove(name)
+    for folder in ("pulls", "raw"):
+        lake.sweep(folder, older_than=timedelta(0))
+    lake.sweep("", older_than=_ABANDONED_AFTER)
 
 
 def known_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) -> pl.DataFrame:
@@ -204,14 +210,52 @@ def empty_contents(endpoint: Endpoint) -> pl.DataFrame:
 
 def read_days(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> pl.DataFrame:
     """The slice of some days: what was dealt to them and has not been replaced since."""
-    latest = latest_contents(lake, endpoint, kept_pulls(lake))
-    return read_contents(lake, endpoint, latest.filter(pl.col("day").is_in(list(days))))
+    frames = [empty_contents(endpoint), *iterate_days(lake, endpoint, days)]
+    return pl.concat(frames)
+
+
+def iterate_days(
+    lake: LakeStore, endpoint: Endpoint, days: Sequence[date]
+) -> Iterator[pl.DataFrame]:
+    """The slice of some days as `read_days` gives it, one file of the lake at a time.
+
+    A content is replaced when a later pull brought another one of its record. So only the indexes
+    of pulls later than a file's own are looked at: none, where one pull brought all.
+    """
+    for day, pull, replaced in _files_of(lake, endpoint, days):
+        frame = lake.read_parquet([_raw_file(endpoint.name, day, pull)])
+        if replaced is not None:
+            frame = frame.join(replaced, on=list(endpoint.key), how="anti", maintain_order="left")
+        if frame.height:
+            yield frame.with_columns(day=pl.lit(day), pull=pl.lit(pull))
 
 
 def count_dealt(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> int:
     """How many records the slice of some days holds."""
-    latest = latest_contents(lake, endpoint, kept_pulls(lake))
-    return latest.filter(pl.col("day").is_in(list(days))).height
+    return sum(frame.height for frame in iterate_days(lake, endpoint, days))
+
+
+def _files_of(
+    lake: LakeStore, endpoint: Endpoint, days: Sequence[date]
+) -> Iterator[tuple[date, str, pl.DataFrame | None]]:
+    """Day and pull of each file of some days, the newest pull's first, and what replaced of it."""
+    kept = [pull.name for pull in kept_pulls(lake)]
+    of_pull: dict[str, list[date]] = {}
+    for day in days:
+        for name in lake.names(f"raw/{endpoint.name}/day={day}"):
+            pull = name.rpartition("/")[2].removeprefix("pull=").removesuffix(".parquet")
+            of_pull.setdefault(pull, []).append(day)
+    replaced: pl.DataFrame | None = None
+    seen = len(kept)
+    for place in sorted((kept.index(pull) for pull in of_pull if pull in kept), reverse=True):
+        later = kept[place + 1 : seen]
+        seen = place + 1
+        if later:
+            files = [_pull_file(pull, endpoint.name, "index") for pull in later]
+            brought = lake.read_parquet(files, columns=list(endpoint.key))
+            replaced = brought if replaced is None else pl.concat([replaced, brought])
+        for day in of_pull[kept[place]]:
+            yield day, kept[place], replaced
 
 
 def _raw_file(endpoint: str, day: date, pull: str) -> str:

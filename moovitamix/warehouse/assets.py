@@ -68,10 +68,10 @@ def staged_listens(
     context: dg.AssetExecutionContext, lake: Lake, warehouse: Warehouse
 ) -> dg.MaterializeResult[Any]:
     """The listens of a day, one row for each track heard, before they are believed."""
-    from moovitamix.warehouse.stage import listens_slice
+    from moovitamix.warehouse.stage import listens_by_file
 
     days = days_of(context.partition_time_window)
-    return _stage(context, warehouse, "staged_listens", days, listens_slice(lake.open(), days))
+    return _stage(context, warehouse, "staged_listens", days, listens_by_file(lake.open(), days))
 
 
 def _stage(
@@ -79,16 +79,16 @@ def _stage(
     warehouse: Warehouse,
     table: str,
     days: Sequence[date],
-    rows: "pl.DataFrame",
+    rows: "pl.DataFrame | Iterator[pl.DataFrame]",
 ) -> dg.MaterializeResult[Any]:
     from moovitamix.warehouse.judge import expect_verdicts
     from moovitamix.warehouse.stage import copy_to_staging
 
     with warehouse.connect() as connection:
-        copy_to_staging(connection, table, context.run.run_id, rows)
+        staged = copy_to_staging(connection, table, context.run.run_id, rows)
         expect_verdicts(connection, run_id=context.run.run_id, endpoint=table, days=days)
-    context.log.info(f"Staged {rows.height:,} rows of {len(days)} days")
-    return dg.MaterializeResult(metadata={"staged_rows": rows.height, "days": len(days)})
+    context.log.info(f"Staged {staged:,} rows of {len(days)} days")
+    return dg.MaterializeResult(metadata={"staged_rows": staged, "days": len(days)})
 
 
 @dg.multi_asset(

@@ -21,6 +21,10 @@ from moovitamix.warehouse.tables import PUBLISHED
 _PUBLICATION_LOCK = 0x6D76_785F_7075_62
 
 
+# After so many new rows the planner would take a table for what it was before: often empty.
+_MANY_ROWS = 5_000
+
+
 @dataclass(frozen=True)
 class Loaded:
     """What came of staged rows; counts as in `Outcome`."""
@@ -120,6 +124,8 @@ def publish(
             "This run has staged and judged nothing: materialize the tables together with "
             "`staged_tracks`, `staged_users`, `staged_listens` and their checks (job `ingest_day`)."
         )
+    # Sorting and hashing a run's listens in memory is worth it; the setting ends with it.
+    connection.execute("SET LOCAL work_mem = '64MB'")
     good = [day for (day,) in connection.execute(statements.GOOD_DAYS, values).fetchall()]
     values["good"] = good
 
@@ -175,6 +181,8 @@ def load_staged(connection: psycopg.Connection, *, run_id: str, days: Sequence[d
     for table, statement in (("tracks", statements.TRACKS), ("users", statements.USERS)):
         new_rows = [row[0] for row in connection.execute(statement).fetchall()]
         inserted[table], updated[table] = sum(new_rows), len(new_rows) - sum(new_rows)
+        if inserted[table] >= _MANY_ROWS:
+            connection.execute(f"ANALYZE {table}")
     for names in (statements.TRACK_LINKS, statements.USER_LINKS):
         connection.execute(statements.LINKS.format(**names))
         connection.execute(statements.UNLINK.format(**names))

@@ -5,7 +5,7 @@ Whether they are believed is told by `judge.py`, how they are published by `publ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 
 import polars as pl
@@ -15,7 +15,16 @@ from psycopg import sql
 from moovitamix.ingest.contract import LISTENS, TRACKS, USERS, Endpoint
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import explode
-from moovitamix.ingest.pulls import kept_pulls, latest_contents, read_contents, read_days
+from moovitamix.ingest.pulls import (
+    empty_contents,
+    iterate_days,
+    kept_pulls,
+    latest_contents,
+    read_contents,
+    read_days,
+)
+
+_ROWS_A_WRITE = 20_000
 
 # A run that was killed leaves its rows behind; after this long nobody looks at them any more.
 _SWEEP = "DELETE FROM {} WHERE run_id = %s OR staged_at < now() - interval '7 days'"
@@ -64,7 +73,12 @@ def folded_genres(column: str) -> pl.Expr:
 
 def listens_slice(lake: LakeStore, days: Sequence[date]) -> pl.DataFrame:
     """The rows of `staged_listens`: one for each time a user heard a track."""
-    return typed_listens(read_days(lake, LISTENS, days))
+    return pl.concat([typed_listens(empty_contents(LISTENS)), *listens_by_file(lake, days)])
+
+
+def listens_by_file(lake: LakeStore, days: Sequence[date]) -> Iterator[pl.DataFrame]:
+    """The same rows, one file of the lake at a time: a backfill of years fits into memory."""
+    return map(typed_listens, iterate_days(lake, LISTENS, days))
 
 
 def typed_listens(records: pl.DataFrame) -> pl.DataFrame:
@@ -85,30 +99,49 @@ def _with_named(
 ) -> pl.DataFrame:
     """The dealt records of some days, and those that their listens name, with a null day."""
     dealt = read_days(lake, endpoint, days)
-    named = listens_slice(lake, days).select(pl.col(named_by).alias("id")).unique()
+    found = [
+        part.select(pl.col(named_by).alias("id")).unique() for part in listens_by_file(lake, days)
+    ]
+    named = pl.concat([pl.DataFrame(schema={"id": pl.Int64}), *found]).unique()
     latest = latest_contents(lake, endpoint, kept_pulls(lake)).join(named, on="id", how="semi")
     brought = read_contents(lake, endpoint, latest).with_columns(day=pl.lit(None, pl.Date))
     return pl.concat([dealt, brought])
 
 
 def copy_to_staging(
-    connection: psycopg.Connection, table: str, run_id: str, rows: pl.DataFrame
-) -> None:
-    """Replace this run's rows of a staging table.
+    connection: psycopg.Connection,
+    table: str,
+    run_id: str,
+    rows: pl.DataFrame | Iterable[pl.DataFrame],
+) -> int:
+    """Replace this run's rows of a staging table; how many there are now.
 
     Args:
         connection: A transaction of the warehouse.
         table: `staged_tracks`, `staged_users` or `staged_listens`.
         run_id: Of the run that will publish them.
-        rows: Columns named as the table's.
+        rows: Columns named as the table's; in parts, of which one at a time is in memory.
     """
     connection.execute(sql.SQL(_SWEEP).format(sql.Identifier(table)), (run_id,))
-    frame = rows.with_columns(run_id=pl.lit(run_id))
-    columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
-        sql.Identifier(table), columns
-    )
-    with connection.cursor().copy(statement) as copy:
-        for part in frame.iter_slices(100_000):
-            copy.write(part.write_csv(include_header=False).encode())
+    count = 0
+    for frame in [rows] if isinstance(rows, pl.DataFrame) else rows:
+        named = frame.with_columns(run_id=pl.lit(run_id))
+        columns = sql.SQL(", ").join(map(sql.Identifier, named.columns))
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
+            sql.Identifier(table), columns
+        )
+        with connection.cursor().copy(statement) as copy:
+            for part in named.iter_slices(_ROWS_A_WRITE):
+                copy.write(part.write_csv(include_header=False).encode())
+        count += frame.height
     connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+    return count
+
+
+# What is staged, by table, in an order in which progress makes sense.
+Rows = pl.DataFrame | Iterator[pl.DataFrame]
+SLICES: dict[str, Callable[[LakeStore, Sequence[date]], Rows]] = {
+    "staged_tracks": tracks_slice,
+    "staged_users": users_slice,
+    "staged_listens": listens_by_file,
+}

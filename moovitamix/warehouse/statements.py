@@ -13,16 +13,18 @@ ORDER BY day
 """
 
 # The rows of this run that may be published: dealt to a good day, or named by a listen of one.
+# In two parts: under an OR the planner cannot join, and may scan all listens for each row.
 _BELIEVED = """
 CREATE TEMPORARY TABLE {believed} ON COMMIT DROP AS
-SELECT DISTINCT ON (s.id) s.*
-FROM {staged} s
-WHERE s.run_id = %(run_id)s
-  AND (s.day = ANY(%(good)s)
-       OR s.day IS NULL AND EXISTS (
-            SELECT FROM staged_listens l
-            WHERE l.run_id = s.run_id AND l.day = ANY(%(good)s) AND l.{reference} = s.id))
-ORDER BY s.id, s.pull DESC
+SELECT DISTINCT ON (id) *
+FROM (SELECT * FROM {staged} WHERE run_id = %(run_id)s AND day = ANY(%(good)s)
+      UNION ALL
+      SELECT * FROM {staged} s
+      WHERE run_id = %(run_id)s AND day IS NULL AND EXISTS (
+          SELECT FROM staged_listens l
+          WHERE l.run_id = %(run_id)s AND l.day = ANY(%(good)s) AND l.{reference} = s.id)
+     ) AS candidates
+ORDER BY id, pull DESC
 """
 
 BELIEVED_TRACKS = _BELIEVED.format(
@@ -138,7 +140,6 @@ FROM staged_listens l
 WHERE l.run_id = %(run_id)s AND l.day = ANY(%(good)s)
   AND EXISTS (SELECT FROM users u WHERE u.id = l.user_id)
   AND EXISTS (SELECT FROM tracks t WHERE t.id = l.track_id)
-ORDER BY l.listened_at, l.user_id, l.track_id, l.nth
 ON CONFLICT ON CONSTRAINT uq_listen_history_natural DO NOTHING
 """
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import polars as pl
 import pytest
@@ -88,3 +90,19 @@ def test_frames_come_back_in_the_order_of_the_names(any_lake: LakeStore) -> None
     found = any_lake.read_parquet(["f2.parquet", "f1.parquet"])
     assert found.rows() == [(2, "é"), (1, "é")]
     assert any_lake.read_parquet(["f1.parquet"], columns=["n"]).columns == ["n"]
+
+
+def test_a_sweep_removes_what_killed_writers_left_and_nothing_else(lake: LakeStore) -> None:
+    lake.write_bytes("raw/tracks/day=2026-11-01/pull=P.parquet", b"whole")
+    folder = Path(urlsplit(lake.url).path)
+    left = folder / "raw/tracks/day=2026-11-01/.pull=Q.parquet.0123"
+    elsewhere = folder / "recommend/.model.npz.0123"
+    elsewhere.parent.mkdir()
+    for file in (left, elsewhere):
+        file.write_bytes(b"hal")
+    lake.sweep("", older_than=timedelta(days=1))
+    assert left.exists()
+    lake.sweep("raw", older_than=timedelta(0))
+    assert not left.exists()
+    assert elsewhere.exists()
+    assert lake.names("raw") == ["raw/tracks/day=2026-11-01/pull=P.parquet"]

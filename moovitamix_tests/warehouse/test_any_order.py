@@ -172,3 +172,13 @@ def test_loading_after_every_pull_or_after_the_last_ends_in_the_same_warehouse(
     every_night = Loads([[(12, 15)], [(16, 16)]], [(17, 17), (18, 18), (12, 16)])
     every_night.run(lakes, warehouse)
     assert contents(warehouse) == expected
+
+
+def test_a_backfill_day_by_day_ends_in_the_warehouse_of_one_run(
+    lakes: list[LakeStore],
+    expected: dict[str, list[tuple[Any, ...]]],
+    warehouse: Warehouse,
+) -> None:
+    for day in reversed(DAYS):
+        load(warehouse, lakes[-1], day)
+    assert contents(warehouse) == expected
