@@ -14,8 +14,8 @@ from psycopg import sql
 
 from moovitamix.ingest.contract import LISTENS, TRACKS, USERS, Endpoint
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.ingest.pull import explode
 from moovitamix.ingest.pulls import kept_pulls, latest_contents, read_contents, read_days
+from moovitamix.ingest.settle import explode
 
 # A run that was killed leaves its rows behind; after this long nobody looks at them any more.
 _SWEEP = "DELETE FROM {} WHERE run_id = %s OR staged_at < now() - interval '7 days'"
