@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import polars as pl
@@ -42,6 +43,7 @@ REJECTED_SCHEMA = {
 }
 
 Progress = Callable[[str, int, int], None]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,19 @@ async def _read_endpoint(
         await collected.add(last)
         number += 1
     on_progress(endpoint.name, number - 1, number - 1)
-    return await asyncio.to_thread(collected.reading, last.total or first.total or 0)
+    return await _in_thread(lambda: collected.reading(last.total or first.total or 0))
+
+
+async def _in_thread(work: Callable[[], Result]) -> Result:
+    """The outcome of some work in a thread; also when cancelled, none is left at work.
+
+    A thread cannot be stopped, and would go on to write to a folder that was thrown away.
+    """
+    working = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    finally:
+        await asyncio.wait([working])
 
 
 class _Collected:
@@ -202,7 +216,7 @@ class _Collected:
             records, self._records = self._records, []
             rejects, self._rejects = self._rejects, []
             async with self._spilling:
-                await asyncio.to_thread(self._spill, records, rejects)
+                await _in_thread(lambda: self._spill(records, rejects))
 
     def _spill(self, records: list[msgspec.Struct], rejects: list[Rejected]) -> None:
         self._contents.add(self._endpoint.frame(records))
