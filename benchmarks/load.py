@@ -10,6 +10,7 @@ With `--memory`, instead: the peak memory of staging so many listens, each in a 
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,8 +27,10 @@ import polars as pl
 import psycopg
 
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS
+from moovitamix.ingest.fetch import REJECTED_SCHEMA
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.ingest.pulls import EndpointCounts, Pull, keep, pull_name
+from moovitamix.ingest.pulls import Brought, EndpointCounts, Pull, dealt_schema, keep, pull_name
+from moovitamix.ingest.spool import Spool
 from moovitamix.resources import Warehouse
 from moovitamix.warehouse.judge import RuleResult, Verdicts, expect_verdicts, record_verdicts
 from moovitamix.warehouse.publish import publish
@@ -138,24 +141,21 @@ def fill(lake: LakeStore, listens: int, users: int, tracks: int, day_count: int)
     }
     last = days(day_count)[-1]
     began = datetime(last.year, last.month, last.day, 12) + timedelta(days=1)  # noqa: DTZ001
-    complete = {}
+    nothing = EndpointCounts(0, 0, 0, 0, 0, 0, 0, 0, 0)
+    brought = {}
+    folder = Path(tempfile.mkdtemp())
     for endpoint in (TRACKS, USERS, LISTENS):
         frame = stored[endpoint.name].with_columns(
             sha256=pl.int_range(pl.len()).cast(pl.String).cast(pl.Binary)
         )
-        more = ["listened_at"] if endpoint is LISTENS else []
-        complete[endpoint.name] = frame.select(*endpoint.schema, "sha256", *more, "day").cast(
-            dict(endpoint.schema)  # type: ignore[arg-type]
-        )
-    nothing = EndpointCounts(0, 0, 0, 0, 0, 0, 0, 0, 0)
-    keep(
-        lake,
-        Pull(pull_name(began), began, began, last, {e.name: nothing for e in ENDPOINTS}),
-        complete,
-        {e.name: complete[e.name].select(*e.key) for e in ENDPOINTS},
-        {e.name: pl.DataFrame({"sha256": []}) for e in ENDPOINTS},
-        {},
-    )
+        schema = dealt_schema(endpoint)
+        rows = Spool.by_key(folder / endpoint.name, schema, endpoint.key, 1)
+        rows.add(frame.select(*schema).cast(dict(endpoint.schema)))  # type: ignore[arg-type]
+        none = Spool.by_key(folder / f"no-{endpoint.name}", REJECTED_SCHEMA, ["sha256"], 1)
+        brought[endpoint.name] = Brought(nothing, rows, {}, rows, none)
+    counts = {endpoint.name: nothing for endpoint in ENDPOINTS}
+    keep(lake, Pull(pull_name(began), began, began, last, counts), brought, folder)
+    shutil.rmtree(folder)
 
 
 def stage(warehouse: Warehouse, lake: LakeStore, of: list[date]) -> dict[str, float]:

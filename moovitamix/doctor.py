@@ -147,10 +147,12 @@ def _source(settings: Settings) -> str:
         running = services.running()["demo source"]
         return f"demonstration, {'running' if running else 'not running; started when needed'}"
     request = urllib.request.Request(f"{settings.source_url.rstrip('/')}/tracks?page=1&size=1")  # noqa: S310
-    if settings.source_token:
-        token = settings.source_token.get_secret_value()
-        request.add_header("Authorization", f"Bearer {token}")
+    from moovitamix.ingest.client import token_headers
     from moovitamix.ingest.contract import TRACKS, decode_page
+
+    token = settings.source_token.get_secret_value() if settings.source_token else None
+    for header, value in token_headers(token, settings.source_token_header).items():
+        request.add_header(header, value)
 
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - by the settings

@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     source_token: SecretStr | None = Field(
         default=None, description="Sent to the source as `Authorization: Bearer …`."
     )
+    source_token_header: str | None = Field(
+        default=None,
+        pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+        description="The header that carries the bare token instead, such as `X-API-Key`.",
+    )
     database_url: SecretStr | None = Field(
         default=None,
         description="A Postgres 14+ URL. Unset: an embedded real Postgres under the home.",

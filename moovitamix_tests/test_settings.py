@@ -19,6 +19,7 @@ VARIABLES = {
     "MOOVITAMIX_HOME": ("elsewhere", "home", Path("elsewhere")),
     "MOOVITAMIX_SOURCE_URL": ("https://api.example.com", "source_url", "https://api.example.com"),
     "MOOVITAMIX_SOURCE_TOKEN": ("t0ken", "source_token", SecretStr("t0ken")),
+    "MOOVITAMIX_SOURCE_TOKEN_HEADER": ("X-API-Key", "source_token_header", "X-API-Key"),
     "MOOVITAMIX_DATABASE_URL": (
         "postgresql://me:pw@db/music",
         "database_url",

@@ -42,17 +42,30 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return min(max(waited, asked or 0), LONGEST_WAIT_SECONDS)
 
 
+def token_headers(token: str | None, header: str | None) -> dict[str, str]:
+    """The headers that a request to the source carries.
+
+    Args:
+        token: None sends none.
+        header: The header that holds the bare token; None sends it as a bearer token.
+    """
+    if token is None:
+        return {}
+    return {header: token} if header else {"Authorization": f"Bearer {token}"}
+
+
 class SourceClient:
     """An asynchronous client of one source; use it as a context manager.
 
     Args:
         url: The root of the source, without a slash at the end.
-        token: Sent as a bearer token where given.
+        token: What the source knows us by, where it asks.
+        token_header: See `token_headers`.
     """
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    def __init__(self, url: str, token: str | None = None, token_header: str | None = None) -> None:
         self.url = url
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = token_headers(token, token_header)
         self._places = asyncio.Semaphore(CONCURRENT_REQUESTS)
 
     async def __aenter__(self) -> Self:
@@ -83,17 +96,11 @@ class SourceClient:
             SourceContractError: When it refuses the request or its answer is no page.
         """
         where = f"{self.url}/{endpoint.name}?page={number}&size={PAGE_SIZE}"
-        retrying = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(ATTEMPTS),
-            wait=_wait,
-            retry=tenacity.retry_if_exception_type(_PassingTrouble),
-            reraise=True,
-        )
         try:
-            async for attempt in retrying:
-                with attempt:
-                    async with self._places:
-                        body = await self._body(where)
+            try:
+                body = await self._body(where)
+            except _PassingTrouble as trouble:
+                body = await self._patiently(where, trouble)
         except _PassingTrouble as trouble:
             raise SourceUnavailable(
                 f"{where} gave no answer in {ATTEMPTS} tries; the last one: {trouble}. "
@@ -101,10 +108,29 @@ class SourceClient:
             ) from trouble
         return decode_page(endpoint, body, where=where)
 
+    async def _patiently(self, where: str, trouble: _PassingTrouble) -> bytes:
+        """Try again, and again, after the first try has given trouble.
+
+        The first try is made without tenacity: nearly all succeed, and it takes as long to ask
+        for its opinion as to decode a page.
+        """
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=_wait,
+            retry=tenacity.retry_if_exception_type(_PassingTrouble),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                if attempt.retry_state.attempt_number == 1:
+                    raise trouble
+                return await self._body(where)
+        raise trouble
+
     async def _body(self, where: str) -> bytes:
         refused = False
         try:
-            async with self._session.get(where) as answer:
+            async with self._places, self._session.get(where) as answer:
                 body = await answer.read()
                 if answer.status == 200:
                     return body
@@ -117,7 +143,8 @@ class SourceClient:
         except aiohttp.ClientError as error:
             said = f"with no HTTP that can be read ({type(error).__name__})"
         remedy = (
-            "Set MOOVITAMIX_SOURCE_TOKEN to a token it accepts."
+            "Set MOOVITAMIX_SOURCE_TOKEN to a token it accepts, and MOOVITAMIX_SOURCE_TOKEN_HEADER "
+            "where it wants one other than `Authorization: Bearer`."
             if refused
             else "Check that MOOVITAMIX_SOURCE_URL is the root of a MooVitamix source API."
         )

@@ -72,10 +72,12 @@ async def _pull(url: str, lake: LakeStore, log: Log) -> Pull:
     token = settings.source_token.get_secret_value() if settings.source_token else None
     log(f"Reading all of {url}")
     progress = _Progress(log)
-    async with SourceClient(url, token) as client:
+    async with SourceClient(url, token, settings.source_token_header) as client:
         pull = await pull_source(
             lake,
             client,
+            # Whoever may pull into this namespace is alone in it.
+            spool=settings.home_path / "spool" / settings.namespace,
             clock=_present,
             first_day=settings.first_day,
             on_progress=progress,

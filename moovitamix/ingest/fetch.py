@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import polars as pl
@@ -17,13 +21,19 @@ import polars as pl
 from moovitamix.errors import SourceUnavailable
 from moovitamix.ingest.client import CONCURRENT_REQUESTS, SourceClient
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, PAGE_SIZE, Endpoint, Page, Rejected
+from moovitamix.ingest.spool import Spool, parts_for
 
 READINGS = 3
 
 # The share of the first page's records that must still be there, unchanged, at the end.
 _SAME_WORLD = 0.5
 
-_PAGES_A_FRAME = 64
+# A frame is made of so many records at a time: a few megabytes of them.
+_RECORDS_A_FRAME = 4_096
+
+# Names of fields beyond the contract are told; not all of a source that makes them up.
+UNKNOWN_NAMES = 20
+UNKNOWN_NAME_LENGTH = 60
 
 REJECTED_SCHEMA = {
     "payload": pl.Binary,
@@ -33,43 +43,52 @@ REJECTED_SCHEMA = {
 }
 
 Progress = Callable[[str, int, int], None]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What an endpoint held.
+    """What an endpoint held, on disk.
 
     Args:
         endpoint: Which of the three.
-        records: One row per record, columns as the contract's and `sha256`.
+        records: One row per record, columns as the contract's and `sha256`, in parts by key.
         rejected: One row per record that breaks the contract, columns as `REJECTED_SCHEMA`.
         pages: How many pages were read.
         total: What the source last stated as its number of records.
         received: Records received, good or not, repeats included.
         superseded: Records left out because the same record came again with later content.
+        unknown: How many of those received had a field beyond the contract, by its name.
     """
 
     endpoint: Endpoint
-    records: pl.DataFrame
-    rejected: pl.DataFrame
+    records: Spool
+    rejected: Spool
     pages: int
     total: int
     received: int
     superseded: int
+    unknown: dict[str, int]
 
     @property
     def distinct(self) -> int:
         """How many different records there were, good or not."""
-        return self.records.height + self.rejected.height
+        return self.records.rows + self.rejected.rows
 
-    def digest(self) -> bytes:
+    def digest(self) -> tuple[int, int]:
         """The same for two readings that found the same contents."""
-        found = pl.concat([self.records["sha256"], self.rejected["sha256"]]).sort()
-        return hashlib.sha256(b"".join(found.to_list())).digest()
+        hashes = pl.concat(
+            [spool.scan().select("sha256") for spool in (self.records, self.rejected)]
+        )
+        # A sum does not depend on the order, nor on the parts; SHA-256 is spread evenly.
+        words = pl.col("sha256").bin.slice(0, 8).bin.reinterpret(dtype=pl.UInt64)
+        found = hashes.select(pl.len(), words.cast(pl.Int128).sum()).collect().row(0)
+        return found[0], found[1]
 
 
 async def read_source(
     client: SourceClient,
+    folder: Path,
     *,
     on_progress: Progress = lambda *_: None,
     on_trouble: Callable[[str], None] = lambda _: None,
@@ -81,6 +100,7 @@ async def read_source(
 
     Args:
         client: Of the source.
+        folder: Where the readings are kept; what was thrown away leaves nothing in it.
         on_progress: Told the endpoint, the pages read and the pages expected.
         on_trouble: Told, in a sentence, why a reading was thrown away.
 
@@ -89,13 +109,15 @@ async def read_source(
         SourceContractError: When the source does not speak its contract.
     """
     trouble: str | None = None
-    digests: dict[str, bytes] = {}
-    for _ in range(READINGS):
-        readings, first_pages = await _read_once(client, on_progress)
+    digests: dict[str, tuple[int, int]] = {}
+    for number in range(READINGS):
+        place = folder / f"reading-{number}"
+        readings, first_pages = await _read_once(client, place, on_progress)
         trouble = _shortfall(readings, digests) or await _world_change(client, first_pages)
         if trouble is None:
             return readings
         digests = {name: reading.digest() for name, reading in readings.items()}
+        shutil.rmtree(place, ignore_errors=True)
         on_trouble(trouble)
     raise SourceUnavailable(
         f"No whole reading of {client.url} in {READINGS} tries; the last one: {trouble}. "
@@ -104,18 +126,20 @@ async def read_source(
 
 
 async def _read_once(
-    client: SourceClient, on_progress: Progress
+    client: SourceClient, folder: Path, on_progress: Progress
 ) -> tuple[dict[str, Reading], dict[str, Page]]:
     firsts = await asyncio.gather(*(client.page(endpoint, 1) for endpoint in ENDPOINTS))
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_read_endpoint(client, endpoint, first, on_progress))
+                group.create_task(_read_endpoint(client, endpoint, first, folder, on_progress))
                 for endpoint, first in zip(ENDPOINTS, firsts, strict=True)
             ]
     except ExceptionGroup as failures:
         # One is enough to tell, and callers look for it by its type.
-        first_failure = failures.exceptions[0]
+        first_failure: BaseException = failures
+        while isinstance(first_failure, BaseExceptionGroup):
+            first_failure = first_failure.exceptions[0]
         raise first_failure from first_failure.__cause__
     readings = {task.result().endpoint.name: task.result() for task in tasks}
     return readings, {
@@ -124,64 +148,107 @@ async def _read_once(
 
 
 async def _read_endpoint(
-    client: SourceClient, endpoint: Endpoint, first: Page, on_progress: Progress
+    client: SourceClient, endpoint: Endpoint, first: Page, folder: Path, on_progress: Progress
 ) -> Reading:
-    collected = _Collected(endpoint)
-    collected.add(first)
     expected = max(1, -(-(first.total or 0) // PAGE_SIZE))
-    for start in range(2, expected + 1, CONCURRENT_REQUESTS):
-        numbers = range(start, min(start + CONCURRENT_REQUESTS, expected + 1))
-        for page in await asyncio.gather(*(client.page(endpoint, n) for n in numbers)):
-            collected.add(page)
-        on_progress(endpoint.name, numbers[-1], expected)
+    collected = _Collected(endpoint, folder / endpoint.name, parts_for(first.total or 0))
+    await collected.add(first)
+    numbers = iter(range(2, expected + 1))
+
+    async def read_on() -> None:
+        for number in numbers:
+            await collected.add(await client.page(endpoint, number))
+            on_progress(endpoint.name, collected.pages, expected)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CONCURRENT_REQUESTS):
+            group.create_task(read_on())
     # What came in meanwhile stands at the end: read on from the last page until one is not full.
     last, number = first, expected
     while number == expected or last.length == PAGE_SIZE:
         last = await client.page(endpoint, number)
-        collected.add(last)
+        await collected.add(last)
         number += 1
     on_progress(endpoint.name, number - 1, number - 1)
-    return collected.reading(total=last.total or first.total or 0)
+    return await _in_thread(lambda: collected.reading(last.total or first.total or 0))
+
+
+async def _in_thread(work: Callable[[], Result]) -> Result:
+    """The outcome of some work in a thread; also when cancelled, none is left at work.
+
+    A thread cannot be stopped, and would go on to write to a folder that was thrown away.
+    """
+    working = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    finally:
+        await asyncio.wait([working])
 
 
 class _Collected:
-    """The pages of an endpoint on their way to one frame."""
+    """The pages of an endpoint on their way to disk."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, folder: Path, parts: int) -> None:
+        self.pages = 0
         self._endpoint = endpoint
         self._records: list[msgspec.Struct] = []
-        self._frames: list[pl.DataFrame] = [endpoint.frame([])]
-        self._rejected: list[Rejected] = []
-        self._pages = 0
+        self._rejects: list[Rejected] = []
         self._received = 0
+        self._unknown: Counter[str] = Counter()
+        self._spilling = asyncio.Lock()
+        self._contents = Spool.by_key(
+            folder / "records", {**endpoint.schema, "sha256": pl.Binary}, endpoint.key, parts
+        )
+        self._rejected = Spool.by_key(folder / "rejected", REJECTED_SCHEMA, ["sha256"], parts)
 
-    def add(self, page: Page) -> None:
-        self._pages += 1
+    async def add(self, page: Page) -> None:
+        self.pages += 1
         self._received += page.length
         self._records.extend(page.records)
-        self._rejected.extend(page.rejected)
-        # Frames are several times smaller than records; the loop breathes between them.
-        if self._pages % _PAGES_A_FRAME == 0:
-            self._to_frame()
+        self._rejects.extend(page.rejected)
+        for name, count in page.unknown.items():
+            short = name[:UNKNOWN_NAME_LENGTH]
+            if short in self._unknown or len(self._unknown) < UNKNOWN_NAMES:
+                self._unknown[short] += count
+        if len(self._records) + len(self._rejects) >= _RECORDS_A_FRAME:
+            # Frames are made in a thread, so that the next pages are asked for meanwhile; one at a
+            # time, so that a slow disk slows the reading and fills no memory.
+            records, self._records = self._records, []
+            rejects, self._rejects = self._rejects, []
+            async with self._spilling:
+                await _in_thread(lambda: self._spill(records, rejects))
 
-    def _to_frame(self) -> None:
-        self._frames.append(self._endpoint.frame(self._records))
-        self._records = []
+    def _spill(self, records: list[msgspec.Struct], rejects: list[Rejected]) -> None:
+        self._contents.add(self._endpoint.frame(records))
+        self._rejected.add(rejected_frame(rejects))
 
     def reading(self, total: int) -> Reading:
-        self._to_frame()
-        contents = pl.concat(self._frames).unique("sha256", keep="first", maintain_order=True)
-        records = contents.sort("updated_at", "sha256").unique(
-            list(self._endpoint.key), keep="last", maintain_order=True
-        )
+        """All that was added, folded: each record once, with its latest content."""
+        self._spill(self._records, self._rejects)
+        superseded = 0
+        for part in range(self._contents.parts):
+            received = self._contents.part(part)
+            contents = received.unique("sha256", keep="first", maintain_order=True)
+            records = contents.sort("updated_at", "sha256").unique(
+                list(self._endpoint.key), keep="last", maintain_order=True
+            )
+            superseded += contents.height - records.height
+            if records.height < received.height:
+                self._contents.replace(part, records)
+        for part in range(self._rejected.parts):
+            received = self._rejected.part(part)
+            if received["sha256"].n_unique() < received.height:
+                once = received.unique("sha256", keep="first", maintain_order=True)
+                self._rejected.replace(part, once)
         return Reading(
             self._endpoint,
-            records,
-            rejected_frame(self._rejected),
-            self._pages,
+            self._contents,
+            self._rejected,
+            self.pages,
             total,
             self._received,
-            contents.height - records.height,
+            superseded,
+            dict(self._unknown),
         )
 
 
@@ -192,7 +259,7 @@ def rejected_frame(rejected: Sequence[Rejected]) -> pl.DataFrame:
     return frame.unique("sha256", keep="first", maintain_order=True)
 
 
-def _shortfall(readings: dict[str, Reading], before: dict[str, bytes]) -> str | None:
+def _shortfall(readings: dict[str, Reading], before: dict[str, tuple[int, int]]) -> str | None:
     """Why the distinct records do not cover the totals, or None when they do."""
     for name, reading in readings.items():
         if reading.distinct >= reading.total:

@@ -21,7 +21,7 @@ class _Identified(msgspec.Struct):
 def still_gone(
     known: pl.DataFrame,
     seen: pl.DataFrame,
-    rejected: pl.DataFrame,
+    present: pl.DataFrame,
     before: pl.DataFrame,
     began: datetime,
 ) -> pl.DataFrame:
@@ -30,14 +30,14 @@ def still_gone(
     Args:
         known: With `id`: all that earlier pulls have stored.
         seen: With `id`: the good records of this pull.
-        rejected: With `payload`: a record that breaks the contract is there all the same.
+        present: With `id`: a record that breaks the contract is there all the same.
         before: The list of the pull before, columns as `GONE_SCHEMA`.
         began: When this pull began: since then what is missing for the first time is gone.
 
     Returns:
         Columns as `GONE_SCHEMA`, ascending by id.
     """
-    held = pl.concat([seen.select("id"), _identified(rejected)])
+    held = pl.concat([seen.select("id"), present])
     return (
         known.select("id")
         .unique()
@@ -48,8 +48,8 @@ def still_gone(
     )
 
 
-def _identified(rejected: pl.DataFrame) -> pl.DataFrame:
-    """The ids of rejected records, as far as they can be read."""
+def identified(rejected: pl.DataFrame) -> pl.DataFrame:
+    """The ids of rejected records (their `payload`), as far as they can be read."""
     decoder = msgspec.json.Decoder(_Identified)
     ids = []
     for payload in rejected["payload"]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import fsspec
 import polars as pl
@@ -55,11 +56,26 @@ class LakeStore:
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write or replace a file as a whole."""
+        self._replace(name, lambda unfinished: self._files.pipe_file(unfinished, content))
+
+    def write_file(self, name: str, local: Path) -> None:
+        """Write or replace a file as a whole, by a copy of a local one of any size."""
+        self._replace(name, lambda unfinished: self._files.put_file(str(local), unfinished))
+
+    def fetch(self, name: str, local: Path) -> None:
+        """Copy a file of any size to a local one.
+
+        Raises:
+            FileNotFoundError: When there is none of this name.
+        """
+        self._files.get_file(self._path(name), str(local))
+
+    def _replace(self, name: str, write: Callable[[str], object]) -> None:
         path = self._path(name)
         folder, _, last = path.rpartition("/")
         self._files.makedirs(folder, exist_ok=True)
         unfinished = f"{folder}/.{last}.{uuid.uuid4().hex}"
-        self._files.pipe_file(unfinished, content)
+        write(unfinished)
         self._files.mv(unfinished, path)
 
     def read_parquet(self, names: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
@@ -70,7 +86,8 @@ class LakeStore:
     def write_parquet(self, name: str, frame: pl.DataFrame) -> None:
         """Write or replace a frame as a zstd-compressed Parquet file."""
         buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd", statistics=False)
+        # The first level takes half the time of the default third, for 2 % more bytes.
+        frame.write_parquet(buffer, compression="zstd", compression_level=1, statistics=False)
         self.write_bytes(name, buffer.getvalue())
 
     def names(self, folder: str) -> list[str]:

@@ -12,8 +12,12 @@ A pull is kept by writing its manifest, last of its files. What has no manifest 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import polars as pl
@@ -22,6 +26,10 @@ from moovitamix.ingest.contract import ENDPOINTS, LISTENS, Endpoint
 from moovitamix.ingest.fetch import REJECTED_SCHEMA
 from moovitamix.ingest.gone import GONE_SCHEMA
 from moovitamix.ingest.lake import LakeStore
+from moovitamix.ingest.spool import PART_ROWS, Spool
+
+# Files of the lake that are written at once.
+_WRITERS = 8
 
 # After so long nobody is still writing the file of a matrix or a model.
 _ABANDONED_AFTER = timedelta(days=1)
@@ -30,7 +38,8 @@ _ABANDONED_AFTER = timedelta(days=1)
 class EndpointCounts(msgspec.Struct, frozen=True):
     """What a pull did with the records of an endpoint.
 
-    `distinct` = `stored` + `known` + `waiting` + `rejected`.
+    `distinct` = `stored` + `known` + `waiting` + `rejected`. `unknown_fields` counts received
+    records by the names of fields beyond the contract.
     """
 
     pages: int
@@ -42,6 +51,7 @@ class EndpointCounts(msgspec.Struct, frozen=True):
     known: int
     waiting: int
     rejected: int
+    unknown_fields: dict[str, int] = {}
 
 
 class Pull(msgspec.Struct, frozen=True):
@@ -55,7 +65,29 @@ class Pull(msgspec.Struct, frozen=True):
 
     def counted(self, endpoint: Endpoint) -> dict[str, int]:
         """An endpoint's counts by name."""
-        return msgspec.structs.asdict(self.counts[endpoint.name])
+        counts = msgspec.structs.asdict(self.counts[endpoint.name])
+        return {name: n for name, n in counts.items() if name != "unknown_fields"}
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What a pull brought of an endpoint, on disk until it is kept.
+
+    Args:
+        counts: For the manifest.
+        stored: The new contents with the `day` each was dealt to, all of a day in one part.
+        dealt_to: How many of them were dealt to each day.
+        seen: All records that the pull saw.
+        rejected: What broke the contract, columns as `fetch.REJECTED_SCHEMA`.
+        gone: Where records have ids: those not seen any more, columns as `gone.GONE_SCHEMA`.
+    """
+
+    counts: EndpointCounts
+    stored: Spool
+    dealt_to: Mapping[date, int]
+    seen: Spool
+    rejected: Spool
+    gone: pl.DataFrame | None = None
 
 
 def pull_name(began: datetime) -> str:
@@ -75,34 +107,43 @@ def newest_pull(lake: LakeStore) -> Pull | None:
     return msgspec.json.decode(lake.read_bytes(manifests[-1]), type=Pull) if manifests else None
 
 
-def keep(
-    lake: LakeStore,
-    pull: Pull,
-    stored: dict[str, pl.DataFrame],
-    seen: dict[str, pl.DataFrame],
-    rejected: dict[str, pl.DataFrame],
-    gone: dict[str, pl.DataFrame],
-) -> None:
+def keep(lake: LakeStore, pull: Pull, brought: Mapping[str, Brought], folder: Path) -> None:
     """Write a pull's files, its manifest last: with it, the pull is kept.
 
     Args:
         lake: Where to.
         pull: The manifest.
-        stored: By endpoint, the new contents with the `day` each was dealt to.
-        seen: By endpoint, key and `created_at` of all records.
-        rejected: By endpoint, columns as `fetch.REJECTED_SCHEMA`.
-        gone: By endpoint that has ids, columns as `gone.GONE_SCHEMA`.
+        brought: By endpoint.
+        folder: For files on their way.
     """
+    folder.mkdir(parents=True, exist_ok=True)  # nothing was spooled of an empty source
+    unfinished = folder / "unfinished.parquet"
+
+    def stream(name: str, rows: pl.LazyFrame) -> None:
+        rows.sink_parquet(unfinished, compression="zstd", compression_level=1, statistics=False)
+        lake.write_file(name, unfinished)
+
     for endpoint in ENDPOINTS:
-        name, frame = endpoint.name, stored[endpoint.name]
-        for (day,), part in frame.partition_by("day", as_dict=True, include_key=False).items():
-            lake.write_parquet(_raw_file(name, day, pull.name), part)
-        index = frame.select(*endpoint.key, "sha256", "day")
-        lake.write_parquet(_pull_file(pull.name, name, "index"), index)
-        lake.write_parquet(_pull_file(pull.name, name, "seen"), seen[name])
-        lake.write_parquet(_pull_file(pull.name, name, "rejected"), rejected[name])
-    for name, frame in gone.items():
-        lake.write_parquet(_pull_file(pull.name, name, "gone"), frame)
+        name, one = endpoint.name, brought[endpoint.name]
+        for part in range(one.stored.parts):
+            days = one.stored.scan(part).select(pl.col("day").unique()).collect()["day"].to_list()
+            if len(days) == 1:
+                # One day may be as large as the source: on the first pull, all that is older.
+                of_day = one.stored.scan(part).drop("day")
+                stream(_raw_file(name, days[0], pull.name), of_day)
+                continue
+            by_day = one.stored.part(part).partition_by("day", as_dict=True, include_key=False)
+            files = {_raw_file(name, day, pull.name): rows for (day,), rows in by_day.items()}
+            # Most are small: opening and moving them takes longer than their bytes.
+            with ThreadPoolExecutor(_WRITERS) as writers:
+                deque(writers.map(lake.write_parquet, files, files.values()), maxlen=0)
+        index = one.stored.scan().select(*endpoint.key, "sha256", "day")
+        stream(_pull_file(pull.name, name, "index"), index)
+        seen = one.seen.scan().select(list(dict.fromkeys([*endpoint.key, "created_at"])))
+        stream(_pull_file(pull.name, name, "seen"), seen)
+        stream(_pull_file(pull.name, name, "rejected"), one.rejected.scan())
+        if one.gone is not None:
+            lake.write_parquet(_pull_file(pull.name, name, "gone"), one.gone)
     lake.write_bytes(f"pulls/{pull.name}/manifest.json", msgspec.json.encode(pull))
 
 
@@ -134,10 +175,32 @@ def known_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) -
     return pl.DataFrame(schema={**key, "sha256": pl.Binary, "day": pl.Date, "pull": pl.String})
 
 
+def known_contents_on_disk(
+    lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull], folder: Path, parts: int
+) -> Spool:
+    """The same as `known_contents`, on disk in parts by key."""
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        **{name: endpoint.schema[name] for name in endpoint.key},
+        "sha256": pl.Binary,
+        "day": pl.Date,
+        "pull": pl.String,
+    }
+    known = Spool.by_key(folder, schema, endpoint.key, parts)
+    for pull in pulls:
+        name = _pull_file(pull.name, endpoint.name, "index")
+        for rows in _slices(lake, name, folder):
+            known.add(rows.with_columns(pull=pl.lit(pull.name)))
+    return known
+
+
+def latest_of(endpoint: Endpoint, known: pl.DataFrame) -> pl.DataFrame:
+    """Of each record the content that was brought last."""
+    return known.unique(list(endpoint.key), keep="last", maintain_order=True)
+
+
 def latest_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) -> pl.DataFrame:
     """Of each record the content that the newest of these pulls brought: key, day, pull."""
-    known = known_contents(lake, endpoint, pulls)
-    return known.unique(list(endpoint.key), keep="last", maintain_order=True)
+    return latest_of(endpoint, known_contents(lake, endpoint, pulls))
 
 
 def seen_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull) -> pl.DataFrame:
@@ -154,6 +217,26 @@ def gone_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull | None) -> pl.Data
     if not name or not lake.exists(name):
         return pl.DataFrame(schema=GONE_SCHEMA)
     return lake.read_parquet([name])
+
+
+def seen_on_disk(
+    lake: LakeStore, endpoint: Endpoint, pull: Pull, folder: Path, parts: int
+) -> Spool:
+    """The same as `seen_keys`, on disk in parts by key."""
+    schema = {name: endpoint.schema[name] for name in (*endpoint.key, "created_at")}
+    seen = Spool.by_key(folder / f"seen-{endpoint.name}", schema, endpoint.key, parts)
+    for rows in _slices(lake, _pull_file(pull.name, endpoint.name, "seen"), folder):
+        seen.add(rows)
+    return seen
+
+
+def _slices(lake: LakeStore, name: str, folder: Path) -> Iterator[pl.DataFrame]:
+    """The rows of a file of the lake, few enough at a time to hold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    local = folder / "fetched.parquet"
+    lake.fetch(name, local)
+    yield from pl.scan_parquet(local).collect_batches(chunk_size=PART_ROWS)
+    local.unlink()
 
 
 def rejected_on(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> pl.DataFrame:
@@ -192,6 +275,24 @@ def read_contents(lake: LakeStore, endpoint: Endpoint, wanted: pl.DataFrame) -> 
     if not frames:
         return empty_contents(endpoint)
     return pl.concat(frames).join(wanted, on=["sha256", "day", "pull"], how="semi")
+
+
+def contents_on_disk(
+    lake: LakeStore, endpoint: Endpoint, wanted: pl.DataFrame, folder: Path, parts: int
+) -> Spool:
+    """The same as `read_contents`, on disk in parts by key, without `day` and `pull`."""
+    schema = {name: kind for name, kind in dealt_schema(endpoint).items() if name != "day"}
+    contents = Spool.by_key(folder / "contents", schema, endpoint.key, parts)
+    for (day, pull), of_file in wanted.partition_by("day", "pull", as_dict=True).items():
+        for rows in _slices(lake, _raw_file(endpoint.name, day, pull), folder):
+            contents.add(rows.join(of_file, on="sha256", how="semi"))
+    return contents
+
+
+def dealt_schema(endpoint: Endpoint) -> dict[str, pl.DataType | type[pl.DataType]]:
+    """The columns of contents that were dealt to a day."""
+    listened = {"listened_at": pl.List(pl.Datetime("us"))} if endpoint is LISTENS else {}
+    return {**endpoint.schema, "sha256": pl.Binary, "day": pl.Date, **listened}
 
 
 def empty_contents(endpoint: Endpoint) -> pl.DataFrame:

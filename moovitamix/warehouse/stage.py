@@ -14,7 +14,6 @@ from psycopg import sql
 
 from moovitamix.ingest.contract import LISTENS, TRACKS, USERS, Endpoint
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.ingest.pull import explode
 from moovitamix.ingest.pulls import (
     empty_contents,
     iterate_days,
@@ -23,6 +22,7 @@ from moovitamix.ingest.pulls import (
     read_contents,
     read_days,
 )
+from moovitamix.ingest.settle import explode
 
 _ROWS_A_WRITE = 20_000
 

@@ -6,8 +6,13 @@ The source itself is `reference_source.py`; here is only what tests of two stage
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from moovitamix.ingest.client import SourceClient
 from moovitamix.ingest.fetch import Reading, read_source
@@ -32,21 +37,57 @@ def pull_at(lake: LakeStore, source: ReferenceSource, moment: datetime = NOON) -
 
     async def pull() -> Pull:
         async with SourceClient(source.url) as client:
-            return await pull_source(lake, client, clock=lambda: moment, first_day=FIRST_DAY)
-
-    return asyncio.run(pull())
-
-
-def read(source: ReferenceSource, troubles: list[str] | None = None) -> dict[str, Reading]:
-    """Read everything from a running source, without keeping it."""
-
-    async def reading() -> dict[str, Reading]:
-        async with SourceClient(source.url) as client:
-            return await read_source(
-                client, on_trouble=(troubles if troubles is not None else []).append
+            return await pull_source(
+                lake, client, spool=spool, clock=lambda: moment, first_day=FIRST_DAY
             )
 
-    return asyncio.run(reading())
+    with tempfile.TemporaryDirectory() as folder:
+        spool = Path(folder) / "spool"
+        kept = asyncio.run(pull())
+        assert not spool.exists(), "what is kept is in the lake, and nowhere else"
+    return kept
+
+
+@dataclass(frozen=True)
+class Found:
+    """A reading in memory, for tests to look at; see `fetch.Reading`."""
+
+    records: pl.DataFrame
+    rejected: pl.DataFrame
+    pages: int
+    total: int
+    received: int
+    superseded: int
+    distinct: int
+    unknown: dict[str, int]
+
+
+def read(source: ReferenceSource, troubles: list[str] | None = None) -> dict[str, Found]:
+    """Read everything from a running source, without keeping it."""
+
+    async def reading(folder: Path) -> dict[str, Reading]:
+        async with SourceClient(source.url) as client:
+            return await read_source(
+                client, folder, on_trouble=(troubles if troubles is not None else []).append
+            )
+
+    with tempfile.TemporaryDirectory() as folder:
+        readings = asyncio.run(reading(Path(folder)))
+        kept = {path.name for path in Path(folder).iterdir()}
+        assert len(kept) <= 1, "what is thrown away leaves nothing behind"
+        return {
+            name: Found(
+                reading.records.scan().collect(),
+                reading.rejected.scan().collect(),
+                reading.pages,
+                reading.total,
+                reading.received,
+                reading.superseded,
+                reading.distinct,
+                reading.unknown,
+            )
+            for name, reading in readings.items()
+        }
 
 
 def empty(source: ReferenceSource) -> ReferenceSource:

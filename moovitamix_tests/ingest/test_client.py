@@ -39,9 +39,9 @@ def scripted(*answers: Response) -> tuple[FastAPI, Counter[str]]:
     return app, requests
 
 
-def first_page(url: str, token: str | None = None) -> Page:
+def first_page(url: str, token: str | None = None, token_header: str | None = None) -> Page:
     async def fetch() -> Page:
-        async with SourceClient(url, token) as client:
+        async with SourceClient(url, token, token_header) as client:
             return await client.page(TRACKS, 1)
 
     return asyncio.run(fetch())
@@ -181,6 +181,20 @@ def test_a_token_is_sent_as_bearer_and_none_without_one() -> None:
         first_page(url, token="hunter2")
         first_page(url)
     assert seen == ["Bearer hunter2", None]
+
+
+def test_a_header_of_its_own_carries_the_bare_token_and_no_other_does() -> None:
+    app, seen = FastAPI(), []
+
+    @app.get("/tracks")
+    async def answer(request: Request) -> Response:
+        seen.append((request.headers.get("X-API-Key"), request.headers.get("Authorization")))
+        return Response(EMPTY_PAGE)
+
+    with serve_app(app) as url:
+        first_page(url, token="hunter2", token_header="X-API-Key")
+        first_page(url, token_header="X-API-Key")
+    assert seen == [("hunter2", None), (None, None)]
 
 
 def test_pages_follow_each_other_and_one_past_the_end_is_empty(source: ReferenceSource) -> None:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moovitamix.errors import SourceContractError
-from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS, Endpoint, decode_page
+from moovitamix.ingest.contract import (
+    EARLIEST,
+    ENDPOINTS,
+    LATEST,
+    LISTENS,
+    TRACKS,
+    USERS,
+    Endpoint,
+    decode_page,
+)
 from moovitamix_tests.ingest.pulling import NOON, a_listen, a_track, a_user
 from moovitamix_tests.reference_source import Record
 
@@ -199,3 +211,85 @@ def test_whatever_the_source_answers_is_a_page_or_a_contract_error(
         page = decode_page(endpoint, body, where="the page")
         frame = endpoint.frame(page.records)
         assert frame.height + len(page.rejected) == page.length
+
+
+@pytest.mark.parametrize("field", ["created_at", "updated_at"])
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+def test_an_absurd_year_rejects_its_record_with_the_field_and_the_reason(
+    endpoint: Endpoint, field: str
+) -> None:
+    good = GOOD[endpoint.name]
+    for moment in ("0001-01-01T00:00:00", "1899-12-31T23:59:59.999999", "2101-01-01T00:00:00"):
+        broken = good | {field: moment}
+        page = decode_page(endpoint, page_of(good, broken, good), where="the page")
+        assert len(page.records) == 2
+        (rejected,) = page.rejected
+        assert (rejected.field, rejected.reason) == (field, "Expected a year from 1900 to 2100")
+        assert rejected.payload == msgspec.json.encode(broken)
+    for moment in ("1900-01-01T00:00:00", "2100-12-31T23:59:59.999999"):
+        page = decode_page(endpoint, page_of(good | {field: moment}), where="the page")
+        assert len(page.records) == 1
+
+
+@pytest.mark.parametrize("sent", [b'"\\ud800"', b'"x\\udfff"', b'{"\\ud800":1}', b"NaN"])
+@pytest.mark.parametrize("field", [b'"name":', b'"beyond":'])
+def test_what_only_one_record_has_malformed_rejects_that_record_alone(
+    sent: bytes, field: bytes
+) -> None:
+    good = msgspec.json.encode(GOOD["tracks"])
+    broken = good[:-1] + b"," + field + sent + b"}"
+    body = b'{"total":3,"items":[' + b",".join([good, broken, good]) + b"]}"
+    page = decode_page(TRACKS, body, where="the page")
+    assert (page.total, len(page.records)) == (3, 2)
+    (rejected,) = page.rejected
+    assert sent in rejected.payload
+    assert rejected.reason
+
+
+def test_a_malformed_page_is_still_held_to_its_total() -> None:
+    body = b'{"items":[{"name":"\\ud800"}],"total":%s}'
+    assert decode_page(TRACKS, body % b"null", where="the page").total is None
+    for total in (b"-1", b'"many"', b"1.5", b"[]"):
+        with pytest.raises(SourceContractError, match="did not answer with a page"):
+            decode_page(TRACKS, body % total, where="the page")
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+def test_fields_beyond_the_contract_are_counted_by_name(endpoint: Endpoint) -> None:
+    good = GOOD[endpoint.name]
+    more, most = good | {"popularity": 1}, good | {"popularity": None, "label": {}}
+    page = decode_page(endpoint, page_of(good, more, most), where="the page")
+    assert page.unknown == {"popularity": 2, "label": 1}
+    assert page.length == len(page.records) == 3
+    assert decode_page(endpoint, page_of(good), where="the page").unknown == {}
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=30)
+MOMENTS = st.datetimes(EARLIEST, LATEST - timedelta(microseconds=1))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-(2**63), 2**63 - 1), TEXTS, MOMENTS, MOMENTS), min_size=1, max_size=9
+    )
+)
+def test_a_frame_holds_what_was_sent_and_the_hash_of_its_canonical_form(
+    drawn: list[tuple[int, str, datetime, datetime]],
+) -> None:
+    sent = [
+        a_track(number, created, updated, name=text, album=text[::-1])
+        for number, text, created, updated in drawn
+    ]
+    records = decode_page(TRACKS, page_of(*sent), where="the page").records
+    found = TRACKS.frame(records)
+    assert found.schema == {**TRACKS.schema, "sha256": pl.Binary}
+    assert found.drop("sha256").rows() == [msgspec.structs.astuple(record) for record in records]
+    hashes = [hashlib.sha256(msgspec.json.encode(record)).digest() for record in records]
+    assert found["sha256"].to_list() == hashes
+
+
+@given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5), min_size=1, max_size=5))
+def test_a_frame_holds_the_tracks_heard_in_order(heard: list[list[int]]) -> None:
+    page = page_of(*(a_listen(1, items, NOON) for items in heard))
+    records = decode_page(LISTENS, page, where="the page").records
+    assert LISTENS.frame(records)["items"].to_list() == heard

@@ -139,24 +139,27 @@ def test_of_two_runs_at_once_one_pulls_and_the_other_waits_for_it(
     assert kept_pulls(lake) == [first]
 
 
-def test_the_token_of_the_settings_is_sent(
+def test_the_token_of_the_settings_is_sent_in_the_header_of_the_settings(
     source: ReferenceSource,
     lake: LakeStore,
     warehouse: Warehouse,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tokens: list[str | None] = []
+    tokens: list[tuple[str | None, str | None]] = []
 
     class NotingClient(SourceClient):
-        def __init__(self, url: str, token: str | None = None) -> None:
-            tokens.append(token)
-            super().__init__(url, token)
+        def __init__(
+            self, url: str, token: str | None = None, token_header: str | None = None
+        ) -> None:
+            tokens.append((token, token_header))
+            super().__init__(url, token, token_header)
 
     monkeypatch.setattr("moovitamix.ingest.ensure.SourceClient", NotingClient)
     monkeypatch.setenv("MOOVITAMIX_SOURCE_TOKEN", "hunter2")
+    monkeypatch.setenv("MOOVITAMIX_SOURCE_TOKEN_HEADER", "X-API-Key")
     get_settings.cache_clear()
     told: list[str] = []
     ensure(source, lake, warehouse, told=told)
-    assert tokens == ["hunter2"]
+    assert tokens == [("hunter2", "X-API-Key")]
     assert "hunter2" not in " ".join(told)
     assert any(said.startswith("Read 40 tracks, 40 users, 40 listen_history;") for said in told)

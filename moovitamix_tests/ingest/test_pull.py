@@ -13,8 +13,9 @@ from moovitamix.errors import SourceContractError, SourceUnavailable
 from moovitamix.ingest import pulls
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS, Endpoint
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.ingest.pull import covering_pull, explode
+from moovitamix.ingest.pull import covering_pull
 from moovitamix.ingest.pulls import Pull
+from moovitamix.ingest.settle import explode
 from moovitamix_tests.ingest.pulling import (
     FIRST_DAY,
     NOON,
@@ -193,16 +194,16 @@ def test_a_pull_that_is_killed_leaves_nothing_to_read_and_is_swept(
     files = set(lake.names("raw")) | set(lake.names("pulls"))
     small.tracks.append(a_track(4, at(21, 9)))
     small.listens.append(a_listen(2, [4], at(21, 10)))
-    write, written = LakeStore.write_bytes, []
+    replace, written = LakeStore._replace, []
 
-    def write_until_killed(store: LakeStore, name: str, content: bytes) -> None:
+    def write_until_killed(store: LakeStore, name: str, write: Callable[[str], object]) -> None:
         written.append(name)
         if len(written) == dies_at:
             raise KeyboardInterrupt
-        write(store, name, content)
+        replace(store, name, write)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LakeStore, "write_bytes", write_until_killed)
+        patch.setattr(LakeStore, "_replace", write_until_killed)
         if dies_at <= 14:
             with pytest.raises(KeyboardInterrupt):
                 pull_at(lake, small, at(22))

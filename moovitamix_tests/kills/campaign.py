@@ -266,7 +266,13 @@ class Campaign:
 
             async def again() -> None:
                 async with SourceClient(self._url) as client:
-                    await pull_source(lake, client, clock=lambda: self._now, first_day=FIRST_DAY)
+                    await pull_source(
+                        lake,
+                        client,
+                        spool=self._reference / "spool",
+                        clock=lambda: self._now,
+                        first_day=FIRST_DAY,
+                    )
 
             asyncio.run(again())
         self._now = last

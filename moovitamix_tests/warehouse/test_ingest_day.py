@@ -144,7 +144,7 @@ def test_a_range_is_one_pull_and_one_publication(platform: Platform) -> None:
         "listen_history": 2 * users,
     }
     assert all(checks_of(result).values())
-    assert len(checks_of(result)) == 3 + 13 + 6
+    assert len(checks_of(result)) == 6 + 13 + 6
     told = metadata_of(result, "listen_history")
     assert (told["dagster/row_count"], told["listens_staged"]) == (2 * users, 2 * users)
     assert metadata_of(result, "raw_users")["records"] == users

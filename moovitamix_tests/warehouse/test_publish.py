@@ -121,7 +121,7 @@ def test_names_with_the_traps_of_a_copy_come_through(
 def test_the_greatest_ids_and_the_oldest_moments_come_through(
     warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
 ) -> None:
-    small.tracks = [a_track(2**63 - 1, at(5)), a_track(-(2**63), at(5).replace(year=1))]
+    small.tracks = [a_track(2**63 - 1, at(5)), a_track(-(2**63), at(5).replace(year=1900))]
     small.listens = [a_listen(1, [2**63 - 1, -(2**63)], at(12))]
     pull_at(lake, small)
     outcome = load(warehouse, lake, *range(1, 21))

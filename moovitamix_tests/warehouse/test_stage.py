@@ -55,8 +55,12 @@ def test_genres_are_folded_for_case_and_white_space(listed: str, expected: str) 
     assert _fold(listed) == expected
 
 
-# Python alone takes the four separators before the blank for white space.
-@given(st.text(st.characters(exclude_characters="\x1c\x1d\x1e\x1f"), max_size=60))
+# Python alone takes the four separators before the blank for white space; half of a surrogate
+# pair never passes the contract.
+FOLDABLE = st.characters(exclude_characters="\x1c\x1d\x1e\x1f", exclude_categories=["Cs"])
+
+
+@given(st.text(FOLDABLE, max_size=60))
 def test_folding_twice_is_folding_once(listed: str) -> None:
     once = _fold(listed)
     assert _fold(once) == once

@@ -1,0 +1,123 @@
+"""What of a reading is new, and for which day, worked out part by part.
+
+A part holds all contents of its records, read now and known before, so that nothing else has to
+be in memory. The dealing rule is `deal.py`'s, what is written of it `pulls.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from moovitamix.ingest import pulls
+from moovitamix.ingest.contract import LISTENS, Endpoint, Rejected
+from moovitamix.ingest.deal import PullTimes, deal
+from moovitamix.ingest.fetch import Reading, rejected_frame
+from moovitamix.ingest.gone import identified, still_gone
+from moovitamix.ingest.lake import LakeStore
+from moovitamix.ingest.pulls import Brought, EndpointCounts, Pull
+from moovitamix.ingest.settle import settle
+from moovitamix.ingest.spool import PART_ROWS, Spool
+
+
+def bring(
+    lake: LakeStore, reading: Reading, earlier: Sequence[Pull], times: PullTimes, folder: Path
+) -> Brought:
+    """Deal what no earlier pull held, or held as another content of its record.
+
+    Args:
+        lake: Holds the earlier pulls.
+        reading: Of an endpoint. What is dated too far ahead is moved to its rejected records.
+        earlier: The kept pulls, oldest first.
+        times: Of this pull.
+        folder: For what is worked out, an empty one.
+    """
+    endpoint, parts = reading.endpoint, reading.records.parts
+    distinct = reading.distinct
+    known = pulls.known_contents_on_disk(lake, endpoint, earlier, folder / "known", parts)
+    new = Spool.by_key(
+        folder / "new", {**reading.records.schema, "day": pl.Date}, endpoint.key, parts
+    )
+    replaced = pl.DataFrame(schema=known.schema)
+    dealt_to: Counter[date] = Counter()
+    unknown = waiting = 0
+    for part in range(parts):
+        latest = pulls.latest_of(endpoint, known.part(part))
+        records = reading.records.part(part)
+        dealt = deal(records.join(latest, on="sha256", how="anti", maintain_order="left"), times)
+        fresh = dealt.filter(pl.col("day").is_not_null())
+        ahead = dealt.filter("ahead")
+        new.add(fresh)
+        reading.rejected.add(_reject_ahead(endpoint, ahead))
+        dealt_to.update(dict(fresh["day"].value_counts().iter_rows()))
+        if endpoint is LISTENS:
+            again = latest.join(fresh, on=list(endpoint.key), how="semi")
+            replaced = pl.concat([replaced, again])
+        unknown += dealt.height
+        waiting += dealt.height - fresh.height - ahead.height
+    gone = None if endpoint is LISTENS else _gone(lake, reading, known, earlier, times)
+    stored = _by_day(folder / "stored", endpoint, dealt_to)
+    before = pulls.contents_on_disk(lake, endpoint, replaced, folder, parts)
+    for part in range(parts):
+        contents = new.part(part)
+        stored.add(settle(contents, before.part(part)) if endpoint is LISTENS else contents)
+    counts = EndpointCounts(
+        pages=reading.pages,
+        total=reading.total,
+        received=reading.received,
+        distinct=distinct,
+        superseded=reading.superseded,
+        stored=new.rows,
+        known=reading.records.rows - unknown,
+        waiting=waiting,
+        rejected=reading.rejected.rows,
+        unknown_fields=reading.unknown,
+    )
+    return Brought(counts, stored, dealt_to, reading.records, reading.rejected, gone)
+
+
+def _gone(
+    lake: LakeStore, reading: Reading, known: Spool, earlier: Sequence[Pull], times: PullTimes
+) -> pl.DataFrame:
+    """The ids that are stored and that this pull does not hold, columns as `GONE_SCHEMA`."""
+    before = pulls.gone_keys(lake, reading.endpoint, earlier[-1] if earlier else None)
+    present = identified(reading.rejected.scan().collect())
+    missing = [
+        still_gone(known.part(part), reading.records.part(part), present, before, times.began)
+        for part in range(known.parts)
+    ]
+    return pl.concat(missing).sort("id")
+
+
+def _by_day(folder: Path, endpoint: Endpoint, dealt_to: Counter[date]) -> Spool:
+    """A spool in which all records of a day are in one part, and few enough days for memory."""
+    part_of: dict[date, int] = {}
+    part, rows = 0, 0
+    for day in sorted(dealt_to):
+        if rows and rows + dealt_to[day] > PART_ROWS:
+            part, rows = part + 1, 0
+        part_of[day], rows = part, rows + dealt_to[day]
+    days = pl.Series(list(part_of), dtype=pl.Date)
+    numbers = pl.Series(list(part_of.values()), dtype=pl.UInt32)
+    which = pl.col("day").replace_strict(days, numbers, return_dtype=pl.UInt32)
+    return Spool(folder, pulls.dealt_schema(endpoint), which, part + 1)
+
+
+def _reject_ahead(endpoint: Endpoint, ahead: pl.DataFrame) -> pl.DataFrame:
+    """Records dated further ahead than clocks err, as rejected ones."""
+    payloads = ahead.select(pl.struct(list(endpoint.schema)).struct.json_encode()).to_series()
+    later = ahead["updated_at"] > ahead["created_at"]
+    return rejected_frame(
+        [
+            Rejected(
+                payload.encode(),
+                "updated_at" if edited else "created_at",
+                "Dated further ahead than clocks err",
+            )
+            for payload, edited in zip(payloads, later, strict=True)
+        ]
+    )

@@ -1,0 +1,79 @@
+"""When each track of a listen was heard: settled once, when a pull brings the listen.
+
+Which contents are new is told by `bring.py`.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from moovitamix.ingest.contract import LISTENS
+
+
+def settle(new: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """Give each track of each new listen content the moment it was heard.
+
+    That is the record's `created_at`; but for what a later content of the same record has
+    added, it is that content's `updated_at`. A play is matched to the earlier content's by
+    track and by being the same of several plays of it. What was heard stays heard: plays that
+    a later content no longer names are kept, so that it does not matter which contents were
+    loaded on the way.
+
+    Args:
+        new: New contents with their `day`.
+        before: The contents that these replace, as the lake holds them.
+
+    Returns:
+        The same rows, with `items` completed and `listened_at`, a list of the same length.
+    """
+    key = list(LISTENS.key)
+    first = new.join(before, on=key, how="anti", maintain_order="left").with_columns(
+        listened_at=pl.col("created_at").repeat_by(pl.col("items").list.len())
+    )
+    grown = new.join(before, on=key, how="semi", maintain_order="left")
+    return pl.concat([first, _settle_grown(grown, before)])
+
+
+def _settle_grown(new: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    key = list(LISTENS.key)
+    play = [*key, "track_id", "nth"]
+    plays_before = explode(before).select(*play, "listened_at")
+    unsettled = new.with_columns(listened_at=pl.col("items").list.eval(pl.lit(None)))
+    plays_now = explode(unsettled).with_columns(added=pl.max_horizontal("created_at", "updated_at"))
+    heard = (
+        plays_now.drop("listened_at")
+        .join(plays_before, on=play, how="left", maintain_order="left")
+        .select(*play, pl.coalesce("listened_at", "added").alias("listened_at"))
+    )
+    no_longer_named = plays_before.join(plays_now, on=play, how="anti", maintain_order="left")
+    settled = (
+        pl.concat([heard, no_longer_named])
+        .group_by(key, maintain_order=True)
+        .agg(pl.col("track_id").alias("items"), "listened_at")
+    )
+    return (
+        new.drop("items")
+        .join(settled, on=key, how="left", maintain_order="left")
+        .with_columns(pl.col("items", "listened_at").fill_null([]))
+        .select(*new.columns, "listened_at")
+    )
+
+
+def explode(records: pl.DataFrame) -> pl.DataFrame:
+    """One row for each track heard, in the order heard.
+
+    Args:
+        records: Listen contents with `items` and `listened_at`, lists of one length a row.
+
+    Returns:
+        The other columns with `track_id` (Int64), `listened_at` and `nth` (Int16): which of
+        several plays of the track in its record, from 1.
+    """
+    return (
+        records.filter(pl.col("items").list.len() > 0)
+        .explode("items", "listened_at")
+        .rename({"items": "track_id"})
+        .with_columns(
+            nth=pl.int_range(1, pl.len() + 1, dtype=pl.Int16).over(*LISTENS.key, "track_id")
+        )
+    )

@@ -1,0 +1,120 @@
+"""Rows on disk between the source and the lake, in parts that are small enough to hold.
+
+A pull knows more records than memory should hold. What belongs together (all contents of a
+record; all records of a few days) goes to one part, and each part is worked on by itself. What
+the parts mean is told by those who fill them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+# A part is to hold about so many rows: a few tens of megabytes with what is made of it.
+PART_ROWS = 65_536
+
+# So many rows wait in memory until they are written, in one file a part.
+_SPILL_ROWS = 32_768
+
+_PART = "__part"
+
+
+class Spool:
+    """Rows of one schema in a folder of their own, in numbered parts.
+
+    Args:
+        folder: Made when needed; removing it is its maker's business.
+        schema: The columns.
+        part: Gives each row the number of its part, from 0.
+        parts: How many parts there are.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        schema: Mapping[str, pl.DataType | type[pl.DataType]],
+        part: pl.Expr,
+        parts: int,
+    ) -> None:
+        self.rows = 0
+        self.schema = pl.Schema(schema)
+        self._folder = folder
+        self._part = part.alias(_PART)
+        self._waiting: list[pl.DataFrame] = []
+        self._waiting_rows = 0
+        self._files: list[list[Path]] = [[] for _ in range(parts)]
+        self._written = 0
+
+    @classmethod
+    def by_key(
+        cls,
+        folder: Path,
+        schema: Mapping[str, pl.DataType | type[pl.DataType]],
+        key: Sequence[str],
+        parts: int,
+    ) -> Spool:
+        """A spool in which rows of one key are in one part, the same in all spools alike."""
+        return cls(folder, schema, pl.struct(*key).hash(seed=0) % parts, parts)
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        return len(self._files)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Add rows, each to its part, behind those that are there."""
+        if frame.is_empty():
+            return
+        self.rows += frame.height
+        self._waiting.append(frame.select(self.schema.names()))
+        self._waiting_rows += frame.height
+        if self._waiting_rows >= _SPILL_ROWS:
+            self._spill()
+
+    def _spill(self) -> None:
+        if not self._waiting:
+            return
+        frame = pl.concat(self._waiting).with_columns(self._part)
+        self._waiting, self._waiting_rows = [], 0
+        pieces = frame.partition_by(_PART, as_dict=True, include_key=False, maintain_order=True)
+        for (part,), piece in pieces.items():
+            self._files[part].append(self._write(piece))
+
+    def _write(self, frame: pl.DataFrame) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._folder / f"{self._written}.arrow"
+        self._written += 1
+        frame.write_ipc(path)
+        return path
+
+    def part(self, number: int) -> pl.DataFrame:
+        """The rows of a part, in the order in which they were added."""
+        self._spill()
+        files = self._files[number]
+        if not files:
+            return pl.DataFrame(schema=self.schema)
+        return pl.concat([pl.read_ipc(path) for path in files])
+
+    def replace(self, number: int, frame: pl.DataFrame) -> None:
+        """Put other rows of the same keys in place of a part."""
+        self._spill()
+        for path in self._files[number]:
+            self.rows -= pl.scan_ipc(path).select(pl.len()).collect().item()
+            path.unlink()
+        self._files[number] = [self._write(frame)]
+        self.rows += frame.height
+
+    def scan(self, *parts: int) -> pl.LazyFrame:
+        """The rows of some parts, of all when none is named, for a query that streams."""
+        self._spill()
+        wanted = [path for part in (parts or range(self.parts)) for path in self._files[part]]
+        if not wanted:
+            return pl.LazyFrame(schema=self.schema)
+        return pl.scan_ipc(wanted)
+
+
+def parts_for(rows: int) -> int:
+    """Into how many parts so many rows go."""
+    return max(1, -(-rows // PART_ROWS))
