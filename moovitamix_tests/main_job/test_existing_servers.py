@@ -58,6 +58,8 @@ def shared(
 ) -> Iterator[Shared]:
     """After the first run."""
     namespace = f"t{uuid.uuid4().hex[:12]}"
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
     with a_home(
         tmp_path_factory.mktemp("shared") / "home",
         source_url=reference.url,
@@ -74,7 +76,8 @@ def test_servers_that_exist_are_used_and_none_is_started(shared: Shared) -> None
     assert "your Postgres · your Redis" in shared.outcome.said
     assert shared.home.processes() == []
     kept = {part.name for part in shared.home.path.iterdir()}
-    assert kept == {"dagster", "lake"}
+    assert kept == {"dagster", "lake", "spool"}
+    assert not [file for file in (shared.home.path / "spool").rglob("*") if file.is_file()]
 
 
 def test_all_keys_are_under_the_namespace(shared: Shared) -> None:
