@@ -21,7 +21,7 @@ from moovitamix.ingest.gone import identified, still_gone
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import Brought, EndpointCounts, Pull
 from moovitamix.ingest.settle import settle
-from moovitamix.ingest.spool import PART_ROWS, Spool
+from moovitamix.ingest.spool import PART_ROWS, Spool, each_part
 
 
 def bring(
@@ -45,10 +45,14 @@ def bring(
     replaced = pl.DataFrame(schema=known.schema)
     dealt_to: Counter[date] = Counter()
     unknown = waiting = 0
-    for part in range(parts):
+
+    def of_part(part: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         latest = pulls.latest_of(endpoint, known.part(part))
         records = reading.records.part(part)
-        dealt = deal(records.join(latest, on="sha256", how="anti", maintain_order="left"), times)
+        unknown = records.join(latest, on="sha256", how="anti", maintain_order="left")
+        return latest, deal(unknown, times)
+
+    for latest, dealt in each_part(parts, of_part):
         fresh = dealt.filter(pl.col("day").is_not_null())
         ahead = dealt.filter("ahead")
         new.add(fresh)
@@ -62,9 +66,13 @@ def bring(
     gone = None if endpoint is LISTENS else _gone(lake, reading, known, earlier, times)
     stored = _by_day(folder / "stored", endpoint, dealt_to)
     before = pulls.contents_on_disk(lake, endpoint, replaced, folder, parts)
-    for part in range(parts):
+
+    def settled(part: int) -> pl.DataFrame:
         contents = new.part(part)
-        stored.add(settle(contents, before.part(part)) if endpoint is LISTENS else contents)
+        return settle(contents, before.part(part)) if endpoint is LISTENS else contents
+
+    for contents in each_part(parts, settled):
+        stored.add(contents)
     counts = EndpointCounts(
         pages=reading.pages,
         total=reading.total,

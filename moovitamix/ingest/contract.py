@@ -6,7 +6,6 @@ What is done with the records, good or rejected, is the business of `pull.py`.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections import Counter
@@ -101,19 +100,22 @@ class Endpoint:
         """
         if not records:
             return pl.DataFrame(schema={**self.schema, "sha256": pl.Binary})
-        # Compiled code from end to end: the lines that are hashed are parsed into columns too,
-        # several times faster than taking the values one by one.
         lines = msgspec.json.Encoder().encode_lines(records)
         digests = [hashlib.sha256(line).digest() for line in lines[:-1].split(b"\n")]
-        sent = {
-            name: pl.String() if kind == pl.Datetime("us") else kind
+        columns = {
+            name: _column([getattr(record, name) for record in records], kind)
             for name, kind in self.schema.items()
         }
-        moments = [name for name in self.schema if sent[name] != self.schema[name]]
-        return pl.read_ndjson(io.BytesIO(lines), schema=sent).with_columns(
-            pl.col(moments).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us"),
-            pl.Series("sha256", digests, dtype=pl.Binary),
-        )
+        return pl.DataFrame({**columns, "sha256": pl.Series(digests, dtype=pl.Binary)})
+
+
+def _column(values: list[Any], kind: pl.DataType) -> pl.Series:
+    """Values of one kind as a column."""
+    if not isinstance(kind, pl.List):
+        return pl.Series(values, dtype=kind)
+    # Written and read again by compiled code, lists take a tenth of the time.
+    lines = msgspec.json.Encoder().encode_lines(values)
+    return pl.Series(lines[:-1].decode().split("\n")).str.json_decode(kind)
 
 
 def _schema(record: type[msgspec.Struct]) -> dict[str, pl.DataType]:

@@ -12,6 +12,7 @@ A pull is kept by writing its manifest, last of its files. What has no manifest 
 
 from __future__ import annotations
 
+import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -117,34 +118,58 @@ def keep(lake: LakeStore, pull: Pull, brought: Mapping[str, Brought], folder: Pa
         folder: For files on their way.
     """
     folder.mkdir(parents=True, exist_ok=True)  # nothing was spooled of an empty source
-    unfinished = folder / "unfinished.parquet"
-
-    def stream(name: str, rows: pl.LazyFrame) -> None:
-        rows.sink_parquet(unfinished, compression="zstd", compression_level=1, statistics=False)
-        lake.write_file(name, unfinished)
-
-    for endpoint in ENDPOINTS:
-        name, one = endpoint.name, brought[endpoint.name]
-        for part in range(one.stored.parts):
-            days = one.stored.scan(part).select(pl.col("day").unique()).collect()["day"].to_list()
-            if len(days) == 1:
-                # One day may be as large as the source: on the first pull, all that is older.
-                of_day = one.stored.scan(part).drop("day")
-                stream(_raw_file(name, days[0], pull.name), of_day)
-                continue
-            by_day = one.stored.part(part).partition_by("day", as_dict=True, include_key=False)
-            files = {_raw_file(name, day, pull.name): rows for (day,), rows in by_day.items()}
-            # Most are small: opening and moving them takes longer than their bytes.
-            with ThreadPoolExecutor(_WRITERS) as writers:
-                deque(writers.map(lake.write_parquet, files, files.values()), maxlen=0)
-        index = one.stored.scan().select(*endpoint.key, "sha256", "day")
-        stream(_pull_file(pull.name, name, "index"), index)
-        seen = one.seen.scan().select(list(dict.fromkeys([*endpoint.key, "created_at"])))
-        stream(_pull_file(pull.name, name, "seen"), seen)
-        stream(_pull_file(pull.name, name, "rejected"), one.rejected.scan())
-        if one.gone is not None:
-            lake.write_parquet(_pull_file(pull.name, name, "gone"), one.gone)
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        written = [
+            writers.submit(write, lake, pull, endpoint, brought[endpoint.name], folder)
+            for endpoint in ENDPOINTS
+            for write in (_keep_days, _keep_lists)
+        ]
+        for one in written:
+            one.result()
     lake.write_bytes(f"pulls/{pull.name}/manifest.json", msgspec.json.encode(pull))
+
+
+def _keep_days(
+    lake: LakeStore, pull: Pull, endpoint: Endpoint, brought: Brought, folder: Path
+) -> None:
+    """Write the new contents, a file a day."""
+    stored = brought.stored
+    for part in range(stored.parts):
+        days = stored.scan(part).select(pl.col("day").unique()).collect()["day"].to_list()
+        if len(days) == 1:
+            # One day may be as large as the source: on the first pull, all that is older.
+            of_day = stored.scan(part).drop("day")
+            _stream(lake, _raw_file(endpoint.name, days[0], pull.name), of_day, folder)
+            continue
+        by_day = stored.part(part).partition_by("day", as_dict=True, include_key=False)
+        files = {_raw_file(endpoint.name, day, pull.name): rows for (day,), rows in by_day.items()}
+        # Most are small: opening and moving them takes longer than their bytes.
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            deque(writers.map(lake.write_parquet, files, files.values()), maxlen=0)
+
+
+def _keep_lists(
+    lake: LakeStore, pull: Pull, endpoint: Endpoint, brought: Brought, folder: Path
+) -> None:
+    """Write the files of what the pull stored, saw, rejected and missed."""
+    seen = list(dict.fromkeys([*endpoint.key, "created_at"]))
+    lists = {
+        "index": brought.stored.scan().select(*endpoint.key, "sha256", "day"),
+        "seen": brought.seen.scan().select(seen),
+        "rejected": brought.rejected.scan(),
+    }
+    for kind, rows in lists.items():
+        _stream(lake, _pull_file(pull.name, endpoint.name, kind), rows, folder)
+    if brought.gone is not None:
+        lake.write_parquet(_pull_file(pull.name, endpoint.name, "gone"), brought.gone)
+
+
+def _stream(lake: LakeStore, name: str, rows: pl.LazyFrame, folder: Path) -> None:
+    """Write a file of any size, by way of a local one."""
+    unfinished = folder / f"{uuid.uuid4().hex}.parquet"
+    rows.sink_parquet(unfinished, compression="zstd", compression_level=1, statistics=False)
+    lake.write_file(name, unfinished)
+    unfinished.unlink()
 
 
 def sweep(lake: LakeStore, kept: Sequence[Pull]) -> None:

@@ -7,8 +7,12 @@ the parts mean is told by those who fill them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
+from typing import TypeVar
 
 import polars as pl
 
@@ -20,9 +24,16 @@ _SPILL_ROWS = 32_768
 
 _PART = "__part"
 
+# So many parts are worked on at a time: what fits into memory, and two cores.
+_AT_WORK = 2
+
+Worked = TypeVar("Worked")
+
 
 class Spool:
     """Rows of one schema in a folder of their own, in numbered parts.
+
+    Any number of threads may read; only one at a time may add or replace, while nobody reads.
 
     Args:
         folder: Made when needed; removing it is its maker's business.
@@ -46,6 +57,7 @@ class Spool:
         self._waiting_rows = 0
         self._files: list[list[Path]] = [[] for _ in range(parts)]
         self._written = 0
+        self._spilling = Lock()
 
     @classmethod
     def by_key(
@@ -74,13 +86,14 @@ class Spool:
             self._spill()
 
     def _spill(self) -> None:
-        if not self._waiting:
-            return
-        frame = pl.concat(self._waiting).with_columns(self._part)
-        self._waiting, self._waiting_rows = [], 0
-        pieces = frame.partition_by(_PART, as_dict=True, include_key=False, maintain_order=True)
-        for (part,), piece in pieces.items():
-            self._files[part].append(self._write(piece))
+        with self._spilling:  # parts are read by several threads
+            if not self._waiting:
+                return
+            frame = pl.concat(self._waiting).with_columns(self._part)
+            self._waiting, self._waiting_rows = [], 0
+            pieces = frame.partition_by(_PART, as_dict=True, include_key=False, maintain_order=True)
+            for (part,), piece in pieces.items():
+                self._files[part].append(self._write(piece))
 
     def _write(self, frame: pl.DataFrame) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -118,3 +131,23 @@ class Spool:
 def parts_for(rows: int) -> int:
     """Into how many parts so many rows go."""
     return max(1, -(-rows // PART_ROWS))
+
+
+def each_part(parts: int, work: Callable[[int], Worked]) -> Iterator[Worked]:
+    """What comes of the work on each part, in their order.
+
+    The next part is worked on while the caller is busy with this one; no more than that are in
+    memory.
+
+    Args:
+        parts: How many there are.
+        work: Called with the number of each, in a thread: it may read spools, and change none.
+    """
+    with ThreadPoolExecutor(_AT_WORK) as workers:
+        under_way: deque[Future[Worked]] = deque()
+        for number in range(parts):
+            under_way.append(workers.submit(work, number))
+            if len(under_way) == _AT_WORK:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
