@@ -32,7 +32,7 @@ _SWEEP = "DELETE FROM {} WHERE run_id = %s OR staged_at < now() - interval '7 da
 
 def tracks_slice(lake: LakeStore, days: Sequence[date]) -> pl.DataFrame:
     """The rows of `staged_tracks`: what was dealt to these days, and what their listens name."""
-    return typed_tracks(_with_named(lake, TRACKS, days, named_by="track_id"))
+    return typed_tracks(_with_named(lake, TRACKS, days, pl.col("items").explode()))
 
 
 def typed_tracks(records: pl.DataFrame) -> pl.DataFrame:
@@ -47,7 +47,7 @@ def typed_tracks(records: pl.DataFrame) -> pl.DataFrame:
 
 def users_slice(lake: LakeStore, days: Sequence[date]) -> pl.DataFrame:
     """The rows of `staged_users`: what was dealt to these days, and who listened on them."""
-    return typed_users(_with_named(lake, USERS, days, named_by="user_id"))
+    return typed_users(_with_named(lake, USERS, days, pl.col("user_id")))
 
 
 def typed_users(records: pl.DataFrame) -> pl.DataFrame:
@@ -95,15 +95,19 @@ def typed_listens(records: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_named(
-    lake: LakeStore, endpoint: Endpoint, days: Sequence[date], *, named_by: str
+    lake: LakeStore, endpoint: Endpoint, days: Sequence[date], named: pl.Expr
 ) -> pl.DataFrame:
-    """The dealt records of some days, and those that their listens name, with a null day."""
+    """The dealt records of some days, and what else their listens name, with a null day."""
     dealt = read_days(lake, endpoint, days)
     found = [
-        part.select(pl.col(named_by).alias("id")).unique() for part in listens_by_file(lake, days)
+        records.filter(pl.col("items").list.len() > 0).select(named.unique().alias("id"))
+        for records in iterate_days(lake, LISTENS, days)
     ]
-    named = pl.concat([pl.DataFrame(schema={"id": pl.Int64}), *found]).unique()
-    latest = latest_contents(lake, endpoint, kept_pulls(lake)).join(named, on="id", how="semi")
+    ids = pl.concat([pl.DataFrame(schema={"id": pl.Int64}), *found]).unique()
+    wanted = ids.join(dealt, on="id", how="anti")
+    if wanted.is_empty():
+        return dealt
+    latest = latest_contents(lake, endpoint, kept_pulls(lake)).join(wanted, on="id", how="semi")
     brought = read_contents(lake, endpoint, latest).with_columns(day=pl.lit(None, pl.Date))
     return pl.concat([dealt, brought])
 

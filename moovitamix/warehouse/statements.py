@@ -12,15 +12,16 @@ HAVING count(*) = %(endpoints)s AND bool_and(cardinality(failed) = 0)
 ORDER BY day
 """
 
-# The rows of this run that may be published: dealt to a good day, or named by a listen of one.
-# In two parts: under an OR the planner cannot join, and may scan all listens for each row.
+# The rows of this run that may be published: dealt to a good day, or named by a listen of one,
+# whatever their own day. In two parts: under an OR the planner cannot join, and may scan all
+# listens for each row.
 _BELIEVED = """
 CREATE TEMPORARY TABLE {believed} ON COMMIT DROP AS
 SELECT DISTINCT ON (id) *
 FROM (SELECT * FROM {staged} WHERE run_id = %(run_id)s AND day = ANY(%(good)s)
       UNION ALL
       SELECT * FROM {staged} s
-      WHERE run_id = %(run_id)s AND day IS NULL AND EXISTS (
+      WHERE run_id = %(run_id)s AND (day = ANY(%(good)s)) IS NOT TRUE AND EXISTS (
           SELECT FROM staged_listens l
           WHERE l.run_id = %(run_id)s AND l.day = ANY(%(good)s) AND l.{reference} = s.id)
      ) AS candidates

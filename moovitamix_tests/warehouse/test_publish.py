@@ -207,6 +207,16 @@ def test_what_only_a_withheld_day_names_is_not_brought_along(
     assert contents(warehouse)["users"] == contents(warehouse)["tracks"] == []
 
 
+def test_what_a_good_day_names_is_published_though_its_own_day_is_withheld(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    pull_at(lake, small)
+    outcome = load(warehouse, lake, 5, 6, 12, bad=[5, 6])
+    assert outcome.published == [november(12)]
+    assert [row[0] for row in contents(warehouse)["users"]] == [1]
+    assert len(contents(warehouse)["listen_history"]) == outcome.staged_listens > 0
+
+
 def test_a_day_that_one_of_three_has_not_judged_is_withheld(
     warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
 ) -> None:
