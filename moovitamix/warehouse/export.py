@@ -78,7 +78,6 @@ def _written(
         if form == "csv":
             rows = export_files.write_csv(connection, table, file)
         else:
-            spool = folder.unfinished(f"{name}.rows")
-            rows = export_files.write_parquet(connection, table, file, spool)
+            rows = export_files.write_parquet(connection, table, file, folder.spool(name))
         columns = export_files.file_columns(table, form)
         yield folder.finished(name, str(table.name), rows, columns)

@@ -5,6 +5,7 @@ Which files, and in what order they become an export, is told by `export.py`.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -36,6 +37,9 @@ _ROW_GROUP = 100_000
 # Bytes of CSV that are read, sorted out or written at a time.
 _BLOCK = 1 << 20
 
+# Bytes of CSV in a file of a spool.
+_PART = 1 << 24
+
 
 def file_columns(table: Table, form: str) -> dict[str, str]:
     """The SQL type of each column of a table's file, in its order.
@@ -53,7 +57,12 @@ def write_csv(connection: psycopg.Connection, table: Table, file: Path) -> int:
 
     A null is nothing, an empty text is `""`.
     """
-    return _copy(connection, table, "csv", file)
+    cursor = connection.cursor()
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(_rows(table, "csv"))
+    with file.open("wb", buffering=_BLOCK) as written, cursor.copy(statement) as copy:
+        for block in copy:
+            written.write(block)
+    return cursor.rowcount
 
 
 def write_parquet(connection: psycopg.Connection, table: Table, file: Path, spool: Path) -> int:
@@ -63,35 +72,58 @@ def write_parquet(connection: psycopg.Connection, table: Table, file: Path, spoo
         connection: A transaction of the warehouse.
         table: Which one.
         file: Where to.
-        spool: For the rows on their way, as CSV; removed when they are there.
+        spool: A folder for the rows on their way; made, and removed when they are there.
     """
-    rows = _copy(connection, table, "parquet", spool)
+    spool.mkdir()
+    cursor = connection.cursor()
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(_rows(table, "parquet"))
+    with cursor.copy(statement) as copy:
+        parts = _cut(copy, spool)
     schema = {name: _TYPES[kind] for name, kind in file_columns(table, "parquet").items()}
-    # Texts of the six tables are never null, so what is missing is empty.
-    scanned = pl.scan_csv(spool, schema=schema, empty_string_is_null=False)
-    _sink(scanned, file)
-    spool.unlink()
-    return rows
+    rows = (
+        # Texts of the six tables are never null, so what is missing is empty.
+        pl.scan_csv(parts, has_header=False, schema=schema, empty_string_is_null=False)
+        if parts
+        else pl.LazyFrame(schema=schema)
+    )
+    _sink(rows, file)
+    shutil.rmtree(spool)
+    return cursor.rowcount
 
 
-def _copy(connection: psycopg.Connection, table: Table, form: str, file: Path) -> int:
+def _rows(table: Table, form: str) -> sql.Composed:
     chosen = [
         (_SECONDS if _in_seconds(column, form) else _AS_IT_IS).format(
             sql.Identifier(column.name), sql.Identifier(_name(column, form))
         )
         for column in _columns(table)
     ]
-    statement = sql.SQL("COPY (SELECT {} FROM {} ORDER BY {}) TO STDOUT (FORMAT csv, HEADER)")
-    composed = statement.format(
+    return sql.SQL("SELECT {} FROM {} ORDER BY {}").format(
         sql.SQL(", ").join(chosen),
         sql.Identifier(table.name),
         sql.SQL(", ").join(sql.Identifier(column.name) for column in table.primary_key),
     )
-    cursor = connection.cursor()
-    with file.open("wb", buffering=_BLOCK) as written, cursor.copy(composed) as copy:
-        for block in copy:
-            written.write(block)
-    return cursor.rowcount
+
+
+def _cut(copy: psycopg.Copy, spool: Path) -> list[Path]:
+    """Write rows to files of some size, each of which ends with a row.
+
+    A scan maps a file as a whole: of one large file, all would be in memory at its end.
+    """
+    parts: list[Path] = []
+    blocks = map(bytes, copy)
+    for block in blocks:
+        parts.append(spool / f"{len(parts):06}.csv")
+        with parts[-1].open("wb", buffering=_BLOCK) as part:
+            size = part.write(block)
+            quotes = block.count(b'"')
+            # Postgres sends a row at a time, but does not promise to.
+            while size < _PART or quotes % 2 or not block.endswith(b"\n"):
+                if not (block := next(blocks, b"")):
+                    break
+                size += part.write(block)
+                quotes += block.count(b'"')
+    return parts
 
 
 def _sink(rows: pl.LazyFrame, file: Path) -> None:

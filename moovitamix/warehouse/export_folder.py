@@ -18,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -94,6 +95,10 @@ class ExportFolder:
         """Where to write a file on its way."""
         return self.path / f".{name}{_UNFINISHED}"
 
+    def spool(self, name: str) -> Path:
+        """A folder, not made yet, for what a file is made from."""
+        return self.path / f".{name}.rows{_UNFINISHED}"
+
     def finished(
         self, name: str, table: str, rows: int, columns: Mapping[str, str]
     ) -> ExportedFile:
@@ -131,8 +136,11 @@ class ExportFolder:
 
     def sweep(self) -> None:
         """Remove unfinished files."""
-        for name in (*_NAMES, *(f"{name}.rows" for name in _NAMES), MANIFEST, _REPLACEMENT):
+        for name in (*_NAMES, MANIFEST, _REPLACEMENT):
             self.unfinished(name).unlink(missing_ok=True)
+        for name in _NAMES:
+            if self.spool(name).exists():
+                shutil.rmtree(self.spool(name))
 
     def _complete(self) -> None:
         path = self.path / _REPLACEMENT
