@@ -4,10 +4,10 @@ A reader goes by `manifest.json`: where there is one, the files that it names ar
 export. The steps of a replacement, each of which may be the last one of a killed process:
 
 1. All files are written under unfinished names, and are on the disk.
-2. The next manifest is written to `.replacement.json`, with the names of the files it replaces.
+2. The next manifest is written to `.moovitamix.json`, with the names of the files it replaces.
 3. `manifest.json` is removed.
 4. The files are renamed; those that only the former export had are removed.
-5. `manifest.json` is written, `.replacement.json` is removed.
+5. `manifest.json` is written, `.moovitamix.json` is removed.
 
 From the second step on, whoever opens the folder next completes it. Before that, the former
 export stands, and the unfinished files are removed. Files that are not ours stay.
@@ -32,7 +32,7 @@ from moovitamix.warehouse.tables import PUBLISHED
 MANIFEST = "manifest.json"
 FORMATS = ("csv", "parquet")
 
-_REPLACEMENT = ".replacement.json"
+_REPLACEMENT = ".moovitamix.json"
 _LOCK = ".moovitamix.lock"
 _UNFINISHED = ".unfinished"
 

@@ -76,6 +76,9 @@ def export(
     folders: dict[Path, list[str]] = {}
     for form, path in wanted.items():
         folders.setdefault(path.expanduser().resolve(), []).append(form)
+    for path in folders:
+        with opened(path, make=True):
+            pass  # one that cannot be written to is not registered
     with warehouse.connect() as connection:
         for path, formats in folders.items():
             connection.execute(_PROMISE, (str(path), "+".join(formats)))

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from moovitamix.commands.exports import exports as commands
-from moovitamix.errors import NothingToDo
+from moovitamix.errors import NothingToDo, StoreUnavailable
 from moovitamix.resources import Warehouse
 from moovitamix.settings import get_settings
+from moovitamix.warehouse import export_files
 from moovitamix.warehouse.export_folder import read_manifest, verify_export
 from moovitamix.warehouse.exports import (
     export,
@@ -105,10 +106,18 @@ def test_forgetting_that_was_killed_anywhere_is_completed_by_the_next(
 
 
 def test_an_export_is_registered_before_it_is_written_and_dated_when_it_is_there(
-    filled: Warehouse, tmp_path: Path
+    filled: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(Killed), killed_at(0):
-        export(filled, {"csv": tmp_path / "a", "parquet": tmp_path / "b"})
+    def die(*_: object) -> int:
+        raise Killed
+
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable):
+        export(filled, {"csv": tmp_path / "file" / "folder"})
+    with monkeypatch.context() as patch:
+        patch.setattr(export_files, "write_csv", die)
+        with pytest.raises(Killed):
+            export(filled, {"csv": tmp_path / "a", "parquet": tmp_path / "b"})
     with filled.connect() as connection:
         promised = registered(connection)
     assert [(one.folder.name, one.format) for one in promised] == [("a", "csv"), ("b", "parquet")]
