@@ -15,6 +15,7 @@ from moovitamix import __version__
 from moovitamix.commands.accept_reset import accept_reset
 from moovitamix.commands.block import block
 from moovitamix.commands.days import days
+from moovitamix.commands.exports import exports
 from moovitamix.commands.quarantine import quarantine
 from moovitamix.commands.terms import DAY, console
 from moovitamix.errors import MoovitaMixError, SettingsError
@@ -53,6 +54,15 @@ def cli() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Load, then export the six tables as CSV into DIR (exports/); train and serve nothing.",
 )
+@click.option(
+    "--into-parquet",
+    is_flag=False,
+    flag_value="exports",
+    default=None,
+    metavar="[DIR]",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The same as Parquet; both may be given, and show the same moment.",
+)
 @click.option("--refresh", is_flag=True, help="Pull again although the last pull covers the days.")
 @click.option("--ephemeral", is_flag=True, help="Stop the servers that this command has started.")
 @click.option(
@@ -67,6 +77,7 @@ def run(
     first: date | None,
     last: date | None,
     into_csv: Path | None,
+    into_parquet: Path | None,
     refresh: bool,
     ephemeral: bool,
     log_level: str,
@@ -81,7 +92,7 @@ def run(
     Examples:
       moovitamix run
       moovitamix run --from 2026-11-01 --to 2026-11-07
-      moovitamix run --into-csv=tables
+      moovitamix run --into-csv=tables --into-parquet=tables
       MOOVITAMIX_SOURCE_URL=https://api.example.com moovitamix run
     """
     from moovitamix.embedded import services
@@ -92,12 +103,12 @@ def run(
         raise click.UsageError("Give either --date or --from and --to.")
     if first and last and first > last:
         raise click.UsageError(f"There is no day from {first} to {last}: --from comes first.")
-    request = Request(day or first, day or last, refresh, recommend=into_csv is None)
+    formats = {"csv": into_csv, "parquet": into_parquet}
+    wanted = {form: folder for form, folder in formats.items() if folder is not None}
+    request = Request(day or first, day or last, refresh, recommend=not wanted)
     before = services.running() if ephemeral else {}
     try:
-        succeeded = run_main_job(
-            console, request, into_csv, logging.getLevelName(log_level.upper())
-        )
+        succeeded = run_main_job(console, request, wanted, logging.getLevelName(log_level.upper()))
     finally:
         if ephemeral:
             services.stop(name for name, ran in before.items() if not ran)
@@ -259,7 +270,7 @@ def doctor() -> None:
 
 
 source.add_command(accept_reset)
-for group in (quarantine, days, block):
+for group in (quarantine, days, block, exports):
     cli.add_command(group)
 
 

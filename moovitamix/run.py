@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,12 @@ from moovitamix.settings import get_settings
 from moovitamix.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from moovitamix.main_job import Report, Request
 
 
-def run_main_job(console: Console, request: Request, into_csv: Path | None, level: int) -> bool:
+def run_main_job(console: Console, request: Request, into: Mapping[str, Path], level: int) -> bool:
     """Run the main job and tell how it went; whether all of it succeeded.
 
     Two of them never work at once on one warehouse: the second waits for the first.
@@ -30,7 +31,7 @@ def run_main_job(console: Console, request: Request, into_csv: Path | None, leve
     Args:
         console: Where to tell it.
         request: What to do.
-        into_csv: Export the tables into this folder, after loading.
+        into: The folders to export the tables into after loading, by format.
         level: Of `logging`.
     """
     from moovitamix.embedded import dagster_home
@@ -49,20 +50,45 @@ def run_main_job(console: Console, request: Request, into_csv: Path | None, leve
         job.ingest(request)
         if request.recommend:
             job.recommend()
-        if into_csv is not None:
-            _export(console, into_csv)
+        if into:
+            _export(console, into)
+        _remove_expired_exports(console)
     _summarize(console, terminal, job.report, request, level)
     return not job.report.faults
 
 
-def _export(console: Console, folder: Path) -> None:
+def _export(console: Console, into: Mapping[str, Path]) -> None:
     from moovitamix.resources import Warehouse
-    from moovitamix.warehouse.export import export_csv
+    from moovitamix.warehouse.exports import export
 
+    def wait(folder: Path) -> None:
+        told = escape(str(folder))
+        console.print(f"[yellow]Somebody else is at work in {told}: waiting until it is done.[/]")
+
+    manifests = export(Warehouse(), into, on_wait=wait)
+    console.print()
+    for folder in dict.fromkeys(into.values()):
+        manifest = manifests[folder.expanduser().resolve()]
+        told = f"[bold]{escape(str(folder))}/[/] as {manifest.format}"
+        console.print(f"Exported {sum(manifest.rows.values()):,} rows into {told}")
+
+
+def _remove_expired_exports(console: Console) -> None:
+    from moovitamix.resources import Warehouse
+    from moovitamix.warehouse.exports import remove_expired
+
+    days = get_settings().keep_exports_days
+    if days is None:
+        return
     with Warehouse().connect() as connection:
-        connection.commit()
-        rows = export_csv(connection, folder)
-    console.print(f"\nExported {sum(rows.values()):,} rows into [bold]{folder}/[/]")
+        passed = remove_expired(connection, timedelta(days=days))
+    for folder in passed.folders:
+        console.print(f"Removed the export in {escape(str(folder))}: older than {days} days")
+    for folder in passed.not_here:
+        console.print(
+            f"[yellow]The export in {escape(str(folder))} is older than {days} days, and not on "
+            "this machine.[/] `moovitamix exports remove` there removes it."
+        )
 
 
 def _summarize(

@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         default=date(2026, 9, 1),
         description="The first daily partition. What is older is dealt to it: nothing is lost.",
     )
+    keep_exports_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days after which `run` removes what it exported. Unset: never.",
+    )
     now: Annotated[datetime, AfterValidator(_in_utc)] | None = Field(
         default=None,
         description="A simulated present (ISO 8601), for trials. Unset: the system's clock.",

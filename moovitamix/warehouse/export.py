@@ -1,49 +1,83 @@
-"""The six tables as CSV files, from one snapshot of the database."""
+"""The six tables as files, from one snapshot of the database."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC
 from pathlib import Path
 
 import psycopg
-from psycopg import sql
 
+from moovitamix.warehouse import export_files
+from moovitamix.warehouse.export_folder import (
+    FORMATS,
+    ExportedFile,
+    ExportFolder,
+    Manifest,
+    opened,
+)
 from moovitamix.warehouse.tables import PUBLISHED
 
-# Ours, not the source's: how we keep content in order is nobody's business outside.
-_INTERNAL = frozenset({"pull"})
+# The first query of the transaction: from here on it sees one moment.
+_SNAPSHOT = "SELECT statement_timestamp(), max(day), max(pull) FROM published_days"
 
 
-def export_csv(connection: psycopg.Connection, folder: Path) -> dict[str, int]:
-    """Write a CSV file with a header for each of the six tables.
+def export_tables(
+    connection: psycopg.Connection,
+    folders: Mapping[Path, Sequence[str]],
+    *,
+    on_wait: Callable[[Path], None] = lambda _: None,
+) -> dict[Path, Manifest]:
+    """Write a file for each of the six tables, in each format asked for.
 
-    All files show the same moment, and each replaces its predecessor as a whole.
+    All files of all folders show the same moment. Each folder is replaced as a whole: see
+    `export_folder.py`.
 
     Args:
         connection: A fresh transaction of the warehouse.
-        folder: Where to; made when it is missing.
+        folders: The formats by folder; folders that are missing are made.
+        on_wait: Called with a folder that another export is holding.
 
     Returns:
-        Rows by table.
+        What each folder holds now.
+
+    Raises:
+        SettingsError: When a folder holds somebody else's `manifest.json`.
+        StoreUnavailable: When a folder cannot be written to.
     """
-    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = {}
-    finished: list[tuple[Path, Path]] = []
+    with ExitStack() as stack:
+        # In one order, so that two exports into the same folders do not wait for each other.
+        held = {
+            path: stack.enter_context(
+                opened(path, make=True, on_wait=lambda path=path: on_wait(path))  # type: ignore[misc]
+            )
+            for path in sorted(folders)
+        }
+        for folder in held.values():
+            _ = folder.manifest  # somebody else's is found before there is work done
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        (snapshot, day, pull), *_ = connection.execute(_SNAPSHOT).fetchall()
+        manifests = {}
+        for path, folder in held.items():
+            formats = [form for form in FORMATS if form in folders[path]]
+            files = [file for form in formats for file in _written(connection, folder, form)]
+            moment = snapshot.astimezone(UTC)
+            manifests[path] = Manifest("+".join(formats), moment, day, pull, files)
+        for path, folder in held.items():
+            folder.replace(manifests[path])
+    return manifests
+
+
+def _written(
+    connection: psycopg.Connection, folder: ExportFolder, form: str
+) -> Iterator[ExportedFile]:
     for table in PUBLISHED:
-        columns = [column.name for column in table.columns if column.name not in _INTERNAL]
-        statement = sql.SQL("COPY (SELECT {} FROM {} ORDER BY {}) TO STDOUT (FORMAT csv, HEADER)")
-        composed = statement.format(
-            sql.SQL(", ").join(map(sql.Identifier, columns)),
-            sql.Identifier(table.name),
-            sql.SQL(", ").join(sql.Identifier(c.name) for c in table.primary_key),
-        )
-        unfinished = folder / f".{table.name}.csv.unfinished"
-        cursor = connection.cursor()
-        with unfinished.open("wb") as file, cursor.copy(composed) as copy:
-            for block in copy:
-                file.write(block)
-        rows[table.name] = cursor.rowcount
-        finished.append((unfinished, folder / f"{table.name}.csv"))
-    for unfinished, final in finished:
-        unfinished.replace(final)
-    return rows
+        name = f"{table.name}.{form}"
+        file = folder.unfinished(name)
+        if form == "csv":
+            rows = export_files.write_csv(connection, table, file)
+        else:
+            rows = export_files.write_parquet(connection, table, file, folder.spool(name))
+        columns = export_files.file_columns(table, form)
+        yield folder.finished(name, str(table.name), rows, columns)

@@ -198,6 +198,21 @@ for _column in (blocklist.c.track_id, blocklist.c.artist):
         postgresql_where=text("removed_at IS NULL"),
     )
 
+exports = Table(
+    "exports",
+    metadata,
+    Column("folder", Text, primary_key=True, comment="Absolute, on the machine that made it."),
+    Column("format", Text, nullable=False, comment="csv, parquet or csv+parquet."),
+    Column(
+        "made_at",
+        OurMoment,
+        nullable=False,
+        server_default=text("now()"),
+        comment="The moment that its files show; until they are there, when it was begun.",
+    ),
+    comment="Where the tables were exported to: to forget people there, and to remove it in time.",
+)
+
 model_versions = Table(
     "model_versions",
     metadata,

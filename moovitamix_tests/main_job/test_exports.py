@@ -12,6 +12,7 @@ import polars as pl
 import psutil
 import pytest
 
+from moovitamix.warehouse.export_folder import read_manifest, verify_export
 from moovitamix_tests.main_job.command import (
     TABLES,
     Home,
@@ -44,12 +45,14 @@ def exported(
     with a_home(folder / "home", source_url=reference.url) as home:
         first, last = map(str, RANGE)
         outcome = home.command(
-            "run", "--into-csv=out/tables", "--from", first, "--to", last, "--ephemeral"
+            *("run", "--into-csv=out/tables", "--into-parquet=out/columns", "--ephemeral"),
+            *("--from", first, "--to", last),
+            keep_exports_days="1",
         )
         assert outcome.code == 0, outcome.output
         tables = {
             file.stem: pl.read_csv(file, infer_schema_length=None)
-            for file in (folder / "out" / "tables").iterdir()
+            for file in (folder / "out" / "tables").glob("*.csv")
         }
         yield Exported(home, outcome, home.processes(), tables)
 
@@ -63,6 +66,18 @@ def test_the_six_tables_are_written_and_read_back_with_the_counts_told(exported:
     total = re.search(r"Exported ([\d,]+) rows into out/tables/", exported.outcome.said)
     assert total is not None
     assert int(total[1].replace(",", "")) == sum(told.values())
+
+
+def test_both_exports_are_whole_and_of_one_moment(exported: Exported) -> None:
+    out = exported.home.path.parent / "out"
+    manifests = [read_manifest(out / name) for name in ("tables", "columns")]
+
+    assert all(manifests)
+    assert len({manifest.snapshot for manifest in manifests if manifest}) == 1
+    assert [manifest.newest_day for manifest in manifests if manifest] == [RANGE[1]] * 2
+    assert verify_export(out / "tables") == verify_export(out / "columns") == []
+    for name, table in exported.tables.items():
+        assert pl.read_parquet(out / "columns" / f"{name}.parquet").height == table.height
 
 
 def test_of_a_range_of_days_exactly_the_listens_dealt_to_them_are_exported(
