@@ -18,7 +18,13 @@ def _staged_checks(table: str) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=f"{table}_checks",
         specs=[
-            dg.AssetCheckSpec(rule.name, asset=table, description=rule.why, blocking=True)
+            dg.AssetCheckSpec(
+                rule.name,
+                asset=table,
+                description=rule.why,
+                blocking=True,
+                additional_deps=rule.needs,
+            )
             for rule in rules
         ],
     )
@@ -38,7 +44,7 @@ def _staged_checks(table: str) -> dg.AssetChecksDefinition:
         with warehouse.connect() as connection:
             days = judge.awaiting_days(connection, run_id=run_id, endpoint=table)
         validate = judge.gx_validator(
-            warehouse.address(), f"{warehouse.schema_name}_staging", table, run_id, rules
+            warehouse.address(), warehouse.schema_name, table, run_id, rules
         )
         verdicts = judge.judge_days(validate, days)
         newest = newest_pull(lake.open())

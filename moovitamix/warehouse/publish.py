@@ -128,6 +128,9 @@ def publish(
     connection.execute("SET LOCAL work_mem = '64MB'")
     good = [day for (day,) in connection.execute(statements.GOOD_DAYS, values).fetchall()]
     values["good"] = good
+    values["listens"] = [
+        count for _, count in connection.execute(statements.DAY_LISTENS, values).fetchall()
+    ]
 
     loaded = load_staged(connection, run_id=run_id, days=good)
     withdrawn = {

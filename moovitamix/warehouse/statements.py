@@ -203,11 +203,22 @@ WHERE x.id = y.id AND x.withdrawn_at IS DISTINCT FROM g.since
   AND NOT EXISTS (SELECT FROM published_days WHERE pull > %(pull)s)
 """
 
+# Before the staged rows are loaded and removed; a silent day has none.
+DAY_LISTENS = """
+SELECT day, count(l.day)
+FROM unnest(%(good)s::date[]) AS good (day)
+LEFT JOIN (SELECT day FROM staged_listens WHERE run_id = %(run_id)s) AS l USING (day)
+GROUP BY day ORDER BY day
+"""
+
+# A day loses records to later contents: how busy it was is told by the most that it ever had.
 PUBLISHED = """
-INSERT INTO published_days (day, pull, run_id)
-SELECT unnest(%(good)s::date[]), %(pull)s, %(run_id)s
+INSERT INTO published_days AS p (day, pull, run_id, listens)
+SELECT day, %(pull)s, %(run_id)s, listens
+FROM unnest(%(good)s::date[], %(listens)s::bigint[]) AS published (day, listens)
 ON CONFLICT (day) DO UPDATE
-SET pull = excluded.pull, run_id = excluded.run_id, published_at = now()
+SET pull = excluded.pull, run_id = excluded.run_id, published_at = now(),
+    listens = greatest(p.listens, excluded.listens)
 """
 
 # What was accepted stays on record, with who accepted it.

@@ -18,6 +18,8 @@ from moovitamix.ingest.pulls import kept_pulls
 from moovitamix.resources import Lake, Source, Warehouse
 from moovitamix.warehouse.acceptance import accept
 from moovitamix.warehouse.days import blocked_days, published_days
+from moovitamix.warehouse.expectations import STAGED_EXPECTATIONS
+from moovitamix.warehouse.table_rules import TABLE_RULES
 from moovitamix.warehouse.tables import PUBLISHED
 from moovitamix_tests.conftest import FIRST_DAY
 from moovitamix_tests.ingest.pulling import a_listen, a_track, a_user, empty
@@ -144,7 +146,7 @@ def test_a_range_is_one_pull_and_one_publication(platform: Platform) -> None:
         "listen_history": 2 * users,
     }
     assert all(checks_of(result).values())
-    assert len(checks_of(result)) == 6 + 13 + 6
+    assert len(checks_of(result)) == 6 + len(STAGED_EXPECTATIONS) + len(TABLE_RULES)
     told = metadata_of(result, "listen_history")
     assert (told["dagster/row_count"], told["listens_staged"]) == (2 * users, 2 * users)
     assert metadata_of(result, "raw_users")["records"] == users
