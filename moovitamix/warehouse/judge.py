@@ -236,10 +236,10 @@ def record_verdicts(
 
 
 def blocked_on(connection: psycopg.Connection, pull: str, days: Sequence[date]) -> bool:
-    """Whether one of these days stands blocked by what this pull brought."""
+    """Whether one of these days stands blocked by what this pull brought, or the pull itself."""
     found = connection.execute(
-        "SELECT 1 FROM blocked_days WHERE pull = %s AND day = ANY(%s) AND accepted_at IS NULL "
-        "LIMIT 1",
+        "SELECT 1 FROM blocked_days WHERE pull = %s AND accepted_at IS NULL "
+        "AND (day = ANY(%s) OR starts_with(endpoint, 'raw_')) LIMIT 1",
         (pull, list(days)),
     ).fetchone()
     return found is not None
