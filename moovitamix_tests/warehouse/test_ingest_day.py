@@ -154,7 +154,7 @@ def test_a_range_is_one_pull_and_one_publication(platform: Platform) -> None:
         "listen_history": 2 * users,
     }
     assert failed_checks(result) == STALE
-    assert len(checks_of(result)) == 14 + len(STAGED_EXPECTATIONS) + len(TABLE_RULES)
+    assert len(checks_of(result)) == 15 + len(STAGED_EXPECTATIONS) + len(TABLE_RULES)
     told = metadata_of(result, "listen_history")
     assert (told["dagster/row_count"], told["listens_staged"]) == (2 * users, 2 * users)
     assert metadata_of(result, "raw_users")["records"] == users
