@@ -45,11 +45,8 @@ def check_faults(events: Sequence[dg.DagsterEvent], graph: AssetGraph) -> list[s
             continue
         check = graph.get(found.asset_check_key)
         name = f"{found.asset_key.to_user_string()}.{found.check_name}"
-        told.append(
-            f"{name} holds back what comes after it. {check.description} "
-            "`moovitamix days blocked` tells of which days, and what to do."
-            if check.blocking
-            else f"{name} failed. It should be: {check.description} "
-            "The counts are in `moovitamix dev`, what to do in docs/runbook.md."
-        )
+        what = "holds back what comes after it" if check.blocking else "has failed"
+        of_days = check.blocking and graph.get(found.asset_key).partitions_def is not None
+        where = "`moovitamix days blocked` tells" if of_days else "`moovitamix dev` shows"
+        told.append(f"{name} {what}. {check.description} {where} more; see docs/runbook.md.")
     return told

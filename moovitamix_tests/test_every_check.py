@@ -1,8 +1,8 @@
 """Every check of the graph has a fault in the tests that fails it: here they are all listed.
 
 The faults are where their checks are tested, and there each fails its check and no other of what
-it is a check of; but a table is only emptied together with what refers to it. A stage is added by a line
-in `FAULTS`.
+it is a check of; but a table is only emptied together with what refers to it. A stage is added by
+a line in `FAULTS`.
 """
 
 from __future__ import annotations
