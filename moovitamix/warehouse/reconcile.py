@@ -16,7 +16,7 @@ import psycopg
 from moovitamix.ingest.contract import LISTENS
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import kept_pulls, known_contents, rejected_on
-from moovitamix.warehouse.stage import listens_by_file
+from moovitamix.warehouse.stage import ROWS_A_WRITE, listens_by_file
 
 _LAST = """
 SELECT day, pull FROM published_days
@@ -136,7 +136,8 @@ def _copy(connection: psycopg.Connection, slices: Iterator[pl.DataFrame]) -> Non
     with connection.cursor().copy(statement) as copy:
         for rows in slices:
             named = rows.select("user_id", "track_id", "recorded_at", "nth")
-            copy.write(named.write_csv(include_header=False).encode())
+            for part in named.iter_slices(ROWS_A_WRITE):
+                copy.write(part.write_csv(include_header=False).encode())
     connection.execute("ANALYZE dealt_listens")
 
 
