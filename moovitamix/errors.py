@@ -1,5 +1,7 @@
 """The errors people see. Each type says who must act; each message ends with what to do."""
 
+from collections.abc import Mapping
+
 
 class MoovitaMixError(Exception):
     """Base of every error that MoovitaMix raises on purpose: shown as one line, without a trace."""
@@ -15,6 +17,19 @@ class SourceUnavailable(MoovitaMixError):
 
 class SourceContractError(MoovitaMixError):
     """The source answers with something other than its contract: its owner must act."""
+
+
+class SourceStartedAnew(SourceContractError):
+    """The source is another world than the one in the lake: somebody must decide.
+
+    Args:
+        message: What to do.
+        left: By endpoint, how many records of the last pull there were, and are there still.
+    """
+
+    def __init__(self, message: str, left: Mapping[str, tuple[int, int]]) -> None:
+        super().__init__(message)
+        self.left = left
 
 
 class StoreUnavailable(MoovitaMixError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from moovitamix.check_faults import HELD_BACK, check_faults
 from moovitamix.errors import MoovitaMixError, NothingToDo
 from moovitamix.terminal import Terminal
 
@@ -217,6 +218,7 @@ class MainJob:
             raise KeyboardInterrupt  # Dagster has made a failed run of it, as of any error
         if not result.success:
             self.report.faults.extend(_faults(result))
+        self.report.faults.extend(check_faults(result.all_events, self._defs.resolve_asset_graph()))
         return bool(result.success)
 
     def _close_killed_runs(self) -> None:
@@ -274,6 +276,7 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
 def _faults(result: dg.ExecuteInProcessResult) -> list[str]:
     """Why a run failed, one sentence or two a failed step."""
     told = []
+    held_back = False  # told by `check_faults`
     for event in result.all_events:
         if not event.is_step_failure:
             continue
@@ -281,9 +284,11 @@ def _faults(result: dg.ExecuteInProcessResult) -> list[str]:
         if failure.user_failure_data is not None and failure.user_failure_data.description:
             told.append(failure.user_failure_data.description)
             continue
-        if failure.error is not None:
+        if failure.error is not None and failure.error.cls_name == HELD_BACK:
+            held_back = True
+        elif failure.error is not None:
             told.append(_cause(event.step_key, failure.error))
-    return told or ["The run failed; `moovitamix dev` shows why."]
+    return told if told or held_back else ["The run failed; `moovitamix dev` shows why."]
 
 
 def _cause(step: str | None, error: SerializableErrorInfo) -> str:

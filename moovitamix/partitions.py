@@ -1,6 +1,7 @@
 """The one daily partition that `ingest` and `warehouse` share. A day is a day in UTC."""
 
 import warnings
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -19,6 +20,20 @@ daily = dg.DailyPartitionsDefinition(
 # One run for a range is what makes a backfill of years one pull; Dagster calls the policy beta.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 single_run = dg.BackfillPolicy.single_run()
+
+
+def days_of_run(tags: Mapping[str, str]) -> list[date] | None:
+    """The days that a run was started for, by its tags: checks have no partitions of their own.
+
+    Returns:
+        Oldest first; None for a run that is about no day.
+    """
+    first = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition")
+    last = tags.get("dagster/asset_partition_range_end") or first
+    if first is None or last is None:
+        return None
+    start, end = date.fromisoformat(first), date.fromisoformat(last)
+    return [start + index * ONE_DAY for index in range((end - start).days + 1)]
 
 
 def days_of(window: dg.TimeWindow) -> list[date]:

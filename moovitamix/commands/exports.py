@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich import box
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from moovitamix.commands.terms import console
 
@@ -33,7 +33,8 @@ def list_exports() -> None:
     if not found:
         console.print("There is no export: `moovitamix run --into-csv` makes one.")
         return
-    table = Table("made (UTC)", "format", "folder", "", box=box.SIMPLE_HEAD)
+    folders = Column("folder", overflow="fold")
+    table = Table("made (UTC)", "format", folders, "", box=box.SIMPLE_HEAD)
     for one in found:
         if not one.is_here:
             state = "[yellow]not on this machine[/]"

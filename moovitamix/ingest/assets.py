@@ -1,11 +1,12 @@
 """The `ingest` stage as Dagster assets: what the source holds, in the lake, dealt to days."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC
 from typing import Any
 
 import dagster as dg
 
+from moovitamix.errors import SourceStartedAnew
 from moovitamix.partitions import daily, days_of, single_run
 from moovitamix.resources import Lake, Source, Warehouse
 
@@ -18,6 +19,9 @@ class PullConfig(dg.Config):
     """
 
     refresh: bool = False
+
+
+SAME_WORLD = "same_world"
 
 
 def _spec(endpoint: str, description: str) -> dg.AssetSpec:
@@ -37,6 +41,18 @@ def _spec(endpoint: str, description: str) -> dg.AssetSpec:
         _spec("users", "The users dealt to a day: signed up or last changed on it."),
         _spec("listen_history", "The listen records dealt to a day, one user's session each."),
     ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            SAME_WORLD,
+            asset=f"raw_{endpoint}",
+            description=(
+                "At least half of the last pull's records are there under their ids. Otherwise the "
+                "source has started anew, and its ids stand for others: nothing is changed."
+            ),
+            blocking=True,
+        )
+        for endpoint in ("tracks", "users")
+    ],
     partitions_def=daily,
     backfill_policy=single_run,
 )
@@ -46,7 +62,7 @@ def pull(
     source: Source,
     lake: Lake,
     warehouse: Warehouse,
-) -> Iterator[dg.MaterializeResult[Any]]:
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Make sure that a kept pull began after these days were over; pull only if there is none.
 
     The source has no date filter: one pull reads everything, and serves any number of days.
@@ -56,9 +72,15 @@ def pull(
     from moovitamix.ingest.pulls import count_dealt
 
     days = days_of(context.partition_time_window)
-    kept = ensure_pull(
-        source, lake.open(), warehouse, days, refresh=config.refresh, log=context.log.info
-    )
+    try:
+        kept = ensure_pull(
+            source, lake.open(), warehouse, days, refresh=config.refresh, log=context.log.info
+        )
+    except SourceStartedAnew as anew:
+        # A check that fails with its asset is on record all the same, and alerts hang on checks.
+        yield from _worlds(anew.left)
+        raise
+    yield from _worlds({})
     for endpoint in ENDPOINTS:
         yield dg.MaterializeResult(
             asset_key=f"raw_{endpoint.name}",
@@ -68,4 +90,18 @@ def pull(
                 "pulled_at": dg.MetadataValue.timestamp(kept.began.replace(tzinfo=UTC)),
                 **{f"pull_{name}": n for name, n in kept.counted(endpoint).items()},
             },
+        )
+
+
+def _worlds(left: Mapping[str, tuple[int, int]]) -> Iterator[dg.AssetCheckResult]:
+    """Whether each endpoint is that of the last pull; by what is left, where there are doubts."""
+    from moovitamix.ingest.pull import same_world
+
+    for endpoint in ("tracks", "users"):
+        before, staying = left.get(endpoint, (0, 0))
+        yield dg.AssetCheckResult(
+            asset_key=f"raw_{endpoint}",
+            check_name=SAME_WORLD,
+            passed=same_world(before, staying),
+            metadata={"records_before": before, "records_left": staying} if left else {},
         )

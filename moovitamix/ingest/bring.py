@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
 
 from moovitamix.ingest import pulls
 from moovitamix.ingest.contract import LISTENS, Endpoint, Rejected
-from moovitamix.ingest.deal import PullTimes, deal
+from moovitamix.ingest.deal import CLOCK_ERROR, PullTimes, deal
 from moovitamix.ingest.fetch import Reading, rejected_frame
 from moovitamix.ingest.gone import identified, still_gone
 from moovitamix.ingest.lake import LakeStore
@@ -45,17 +45,19 @@ def bring(
     replaced = pl.DataFrame(schema=known.schema)
     dealt_to: Counter[date] = Counter()
     unknown = waiting = 0
+    newest: datetime | None = None
 
-    def of_part(part: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def of_part(part: int) -> tuple[pl.DataFrame, pl.DataFrame, datetime | None]:
         latest = pulls.latest_of(endpoint, known.part(part))
         records = reading.records.part(part)
         unknown = records.join(latest, on="sha256", how="anti", maintain_order="left")
-        return latest, deal(unknown, times)
+        return latest, deal(unknown, times), _newest(records, times)
 
-    for latest, dealt in each_part(parts, of_part):
+    for latest, dealt, moment in each_part(parts, of_part):
         fresh = dealt.filter(pl.col("day").is_not_null())
         ahead = dealt.filter("ahead")
         new.add(fresh)
+        newest = _later(newest, moment)
         reading.rejected.add(_reject_ahead(endpoint, ahead))
         dealt_to.update(dict(fresh["day"].value_counts().iter_rows()))
         if endpoint is LISTENS:
@@ -84,8 +86,21 @@ def bring(
         waiting=waiting,
         rejected=reading.rejected.rows,
         unknown_fields=reading.unknown,
+        newest=newest,
+        dealt=dict(sorted(dealt_to.items())),
     )
     return Brought(counts, stored, dealt_to, reading.records, reading.rejected, gone)
+
+
+def _newest(records: pl.DataFrame, times: PullTimes) -> datetime | None:
+    """When the newest record was created, without those dated further ahead than clocks err."""
+    latest = times.began + CLOCK_ERROR
+    found = records.filter(pl.col("created_at") <= latest)["created_at"].max()
+    return found if isinstance(found, datetime) else None
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(filter(None, (one, other)), default=None)
 
 
 def _gone(

@@ -16,6 +16,11 @@ import polars as pl
 
 from moovitamix.errors import SettingsError
 
+_PARQUET = b"PAR1"
+
+# Footers of our files have some hundred bytes; of one that grew in many parts, more.
+_FOOTER_BYTES = 16_384
+
 
 class LakeStore:
     """A folder of files under a URL. Names are relative, with slashes.
@@ -82,6 +87,23 @@ class LakeStore:
         """The rows of some files, in the order of the names. At least one name."""
         frames = [pl.read_parquet(io.BytesIO(self.read_bytes(n)), columns=columns) for n in names]
         return pl.concat(frames)
+
+    def count_rows(self, name: str) -> int:
+        """How many rows a Parquet file holds, from its footer alone.
+
+        Raises:
+            FileNotFoundError: When there is none of this name.
+            polars.exceptions.ComputeError: When it is no whole Parquet file.
+        """
+        path = self._path(name)
+        end = self._files.cat_file(path, start=-_FOOTER_BYTES)
+        # Its length stands before the last four bytes.
+        length = int.from_bytes(end[-8:-4], "little") + 8
+        if _FOOTER_BYTES < length <= self._files.size(path):
+            end = self._files.cat_file(path, start=-length)
+        # The count is in the footer: polars looks at the first bytes and there.
+        whole = io.BytesIO(_PARQUET + end)
+        return int(pl.scan_parquet(whole).select(pl.len()).collect().item())
 
     def write_parquet(self, name: str, frame: pl.DataFrame) -> None:
         """Write or replace a frame as a zstd-compressed Parquet file."""

@@ -7,11 +7,11 @@ How the source is read is told by `fetch.py`, what of it is new by `bring.py`, t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from moovitamix.errors import SourceContractError
+from moovitamix.errors import SourceStartedAnew
 from moovitamix.ingest import pulls
 from moovitamix.ingest.bring import bring
 from moovitamix.ingest.client import SourceClient
@@ -62,8 +62,8 @@ async def pull_source(
 
     Raises:
         SourceUnavailable: When no whole reading was to be had.
-        SourceContractError: When the source does not speak its contract, or is another world
-            than the one in the lake.
+        SourceContractError: When the source does not speak its contract.
+        SourceStartedAnew: When it is another world than the one in the lake.
     """
     earlier = pulls.kept_pulls(lake)
     pulls.sweep(lake, earlier)
@@ -92,10 +92,16 @@ async def pull_source(
     return pull
 
 
+def same_world(before: int, left: int) -> bool:
+    """Whether enough of an endpoint's records of the last pull are left, under the same ids."""
+    return left >= _SAME_WORLD * before
+
+
 def _refuse_another_world(
-    lake: LakeStore, last: Pull, readings: dict[str, Reading], folder: Path
+    lake: LakeStore, last: Pull, readings: Mapping[str, Reading], folder: Path
 ) -> None:
     """Raise when most ids of the last pull are gone, or stand for somebody else."""
+    left: dict[str, tuple[int, int]] = {}
     for endpoint in (TRACKS, USERS):
         records = readings[endpoint.name].records
         before = pulls.seen_on_disk(lake, endpoint, last, folder, records.parts)
@@ -104,10 +110,16 @@ def _refuse_another_world(
             before.part(part).join(records.part(part), on=["id", "created_at"], how="semi").height
             for part in range(records.parts)
         )
-        if staying < _SAME_WORLD * before.rows:
-            raise SourceContractError(
-                f"The source has started anew: of the {before.rows} {endpoint.name} of the last "
-                f"pull only {staying} are left. Nothing was changed. If this is meant, set the old "
-                "data aside and start empty: `moovitamix source accept-reset`. If not, have the "
-                "source restored, and run again."
-            )
+        left[endpoint.name] = (before.rows, staying)
+    lost = [
+        f"of the {rows} {name} of the last pull only {staying} are left"
+        for name, (rows, staying) in left.items()
+        if not same_world(rows, staying)
+    ]
+    if lost:
+        raise SourceStartedAnew(
+            f"The source has started anew: {', '.join(lost)}. Nothing was changed. If this is "
+            "meant, set the old data aside and start empty: `moovitamix source accept-reset`. If "
+            "not, have the source restored, and run again.",
+            left,
+        )

@@ -40,7 +40,9 @@ class EndpointCounts(msgspec.Struct, frozen=True):
     """What a pull did with the records of an endpoint.
 
     `distinct` = `stored` + `known` + `waiting` + `rejected`. `unknown_fields` counts received
-    records by the names of fields beyond the contract.
+    records by the names of fields beyond the contract, `dealt` those stored by day. `newest` is
+    the last `created_at` that is not ahead of all clocks; null where there is none, and in
+    manifests of earlier versions, which lack `dealt` too.
     """
 
     pages: int
@@ -53,6 +55,13 @@ class EndpointCounts(msgspec.Struct, frozen=True):
     waiting: int
     rejected: int
     unknown_fields: dict[str, int] = {}
+    newest: datetime | None = None
+    dealt: dict[date, int] = {}
+
+    @property
+    def accounted(self) -> int:
+        """How many records it is known what became of: all distinct ones, or we have lost some."""
+        return self.stored + self.known + self.waiting + self.rejected
 
 
 class Pull(msgspec.Struct, frozen=True):
@@ -67,7 +76,7 @@ class Pull(msgspec.Struct, frozen=True):
     def counted(self, endpoint: Endpoint) -> dict[str, int]:
         """An endpoint's counts by name."""
         counts = msgspec.structs.asdict(self.counts[endpoint.name])
-        return {name: n for name, n in counts.items() if name != "unknown_fields"}
+        return {name: n for name, n in counts.items() if isinstance(n, int)}
 
 
 @dataclass(frozen=True)
@@ -139,10 +148,10 @@ def _keep_days(
         if len(days) == 1:
             # One day may be as large as the source: on the first pull, all that is older.
             of_day = stored.scan(part).drop("day")
-            _stream(lake, _raw_file(endpoint.name, days[0], pull.name), of_day, folder)
+            _stream(lake, raw_file(endpoint.name, days[0], pull.name), of_day, folder)
             continue
         by_day = stored.part(part).partition_by("day", as_dict=True, include_key=False)
-        files = {_raw_file(endpoint.name, day, pull.name): rows for (day,), rows in by_day.items()}
+        files = {raw_file(endpoint.name, day, pull.name): rows for (day,), rows in by_day.items()}
         # Most are small: opening and moving them takes longer than their bytes.
         with ThreadPoolExecutor(_WRITERS) as writers:
             deque(writers.map(lake.write_parquet, files, files.values()), maxlen=0)
@@ -159,9 +168,9 @@ def _keep_lists(
         "rejected": brought.rejected.scan(),
     }
     for kind, rows in lists.items():
-        _stream(lake, _pull_file(pull.name, endpoint.name, kind), rows, folder)
+        _stream(lake, pull_file(pull.name, endpoint.name, kind), rows, folder)
     if brought.gone is not None:
-        lake.write_parquet(_pull_file(pull.name, endpoint.name, "gone"), brought.gone)
+        lake.write_parquet(pull_file(pull.name, endpoint.name, "gone"), brought.gone)
 
 
 def _stream(lake: LakeStore, name: str, rows: pl.LazyFrame, folder: Path) -> None:
@@ -189,7 +198,7 @@ def sweep(lake: LakeStore, kept: Sequence[Pull]) -> None:
 def known_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) -> pl.DataFrame:
     """Key, sha256, day and pull of every content that these pulls brought, in their order."""
     frames = [
-        lake.read_parquet([_pull_file(pull.name, endpoint.name, "index")]).with_columns(
+        lake.read_parquet([pull_file(pull.name, endpoint.name, "index")]).with_columns(
             pull=pl.lit(pull.name)
         )
         for pull in pulls
@@ -212,7 +221,7 @@ def known_contents_on_disk(
     }
     known = Spool.by_key(folder, schema, endpoint.key, parts)
     for pull in pulls:
-        name = _pull_file(pull.name, endpoint.name, "index")
+        name = pull_file(pull.name, endpoint.name, "index")
         for rows in _slices(lake, name, folder):
             known.add(rows.with_columns(pull=pl.lit(pull.name)))
     return known
@@ -230,7 +239,7 @@ def latest_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) 
 
 def seen_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull) -> pl.DataFrame:
     """The keys of all records that a pull saw, and when each was created."""
-    return lake.read_parquet([_pull_file(pull.name, endpoint.name, "seen")])
+    return lake.read_parquet([pull_file(pull.name, endpoint.name, "seen")])
 
 
 def gone_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull | None) -> pl.DataFrame:
@@ -238,7 +247,7 @@ def gone_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull | None) -> pl.Data
 
     Columns as `gone.GONE_SCHEMA`.
     """
-    name = _pull_file(pull.name, endpoint.name, "gone") if pull else ""
+    name = pull_file(pull.name, endpoint.name, "gone") if pull else ""
     if not name or not lake.exists(name):
         return pl.DataFrame(schema=GONE_SCHEMA)
     return lake.read_parquet([name])
@@ -250,7 +259,7 @@ def seen_on_disk(
     """The same as `seen_keys`, on disk in parts by key."""
     schema = {name: endpoint.schema[name] for name in (*endpoint.key, "created_at")}
     seen = Spool.by_key(folder / f"seen-{endpoint.name}", schema, endpoint.key, parts)
-    for rows in _slices(lake, _pull_file(pull.name, endpoint.name, "seen"), folder):
+    for rows in _slices(lake, pull_file(pull.name, endpoint.name, "seen"), folder):
         seen.add(rows)
     return seen
 
@@ -271,7 +280,7 @@ def rejected_on(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> pl
     """
     pulls = [pull for pull in kept_pulls(lake) if pull.over in set(days)]
     frames = [
-        lake.read_parquet([_pull_file(pull.name, endpoint.name, "rejected")]).with_columns(
+        lake.read_parquet([pull_file(pull.name, endpoint.name, "rejected")]).with_columns(
             day=pl.lit(pull.over), pull=pl.lit(pull.name)
         )
         for pull in pulls
@@ -292,7 +301,7 @@ def read_contents(lake: LakeStore, endpoint: Endpoint, wanted: pl.DataFrame) -> 
         The contract's columns, `sha256`, `day`, `pull`; for listens also `listened_at`.
     """
     frames = [
-        lake.read_parquet([_raw_file(endpoint.name, day, pull)]).with_columns(
+        lake.read_parquet([raw_file(endpoint.name, day, pull)]).with_columns(
             day=pl.lit(day), pull=pl.lit(pull)
         )
         for day, pull in wanted.select("day", "pull").unique().sort("day", "pull").iter_rows()
@@ -309,7 +318,7 @@ def contents_on_disk(
     schema = {name: kind for name, kind in dealt_schema(endpoint).items() if name != "day"}
     contents = Spool.by_key(folder / "contents", schema, endpoint.key, parts)
     for (day, pull), of_file in wanted.partition_by("day", "pull", as_dict=True).items():
-        for rows in _slices(lake, _raw_file(endpoint.name, day, pull), folder):
+        for rows in _slices(lake, raw_file(endpoint.name, day, pull), folder):
             contents.add(rows.join(of_file, on="sha256", how="semi"))
     return contents
 
@@ -349,7 +358,7 @@ def iterate_days(
     of pulls later than a file's own are looked at: none, where one pull brought all.
     """
     for day, pull, replaced in _files_of(lake, endpoint, days):
-        frame = lake.read_parquet([_raw_file(endpoint.name, day, pull)])
+        frame = lake.read_parquet([raw_file(endpoint.name, day, pull)])
         if replaced is not None:
             frame = frame.join(replaced, on=list(endpoint.key), how="anti", maintain_order="left")
         if frame.height:
@@ -377,16 +386,18 @@ def _files_of(
         later = kept[place + 1 : seen]
         seen = place + 1
         if later:
-            files = [_pull_file(pull, endpoint.name, "index") for pull in later]
+            files = [pull_file(pull, endpoint.name, "index") for pull in later]
             brought = lake.read_parquet(files, columns=list(endpoint.key))
             replaced = brought if replaced is None else pl.concat([replaced, brought])
         for day in of_pull[kept[place]]:
             yield day, kept[place], replaced
 
 
-def _raw_file(endpoint: str, day: date, pull: str) -> str:
+def raw_file(endpoint: str, day: date, pull: str) -> str:
+    """The name of the file with the contents that a pull dealt to a day."""
     return f"raw/{endpoint}/day={day}/pull={pull}.parquet"
 
 
-def _pull_file(pull: str, endpoint: str, kind: str) -> str:
+def pull_file(pull: str, endpoint: str, kind: str) -> str:
+    """The name of a pull's list: `index`, `seen`, `rejected` or `gone`."""
     return f"pulls/{pull}/{endpoint}.{kind}.parquet"

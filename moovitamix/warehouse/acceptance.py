@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from moovitamix.errors import NothingToDo
+from moovitamix.warehouse.collapse import WHOLENESS_RULES, Missing, WholenessRule
 from moovitamix.warehouse.expectations import STAGED_EXPECTATIONS
 
 # A sum does not depend on the order of rows, and knows repeated ones.
@@ -37,6 +38,18 @@ DELETE FROM blocked_days
 WHERE endpoint = %(endpoint)s AND day = ANY(%(days)s)
   AND (day, check_name) NOT IN (SELECT * FROM unnest(%(broken_days)s::date[],
                                                      %(broken_rules)s::text[]))
+"""
+
+# A pull that misses many is found once, on its last day, however many days are loaded from it.
+_NO_LONGER_MISSING = """
+DELETE FROM blocked_days
+WHERE endpoint = %(endpoint)s AND check_name = %(rule)s AND accepted_at IS NULL
+"""
+
+_MISSING_ACCEPTED = """
+SELECT 1 FROM blocked_days
+WHERE endpoint = %(endpoint)s AND check_name = %(rule)s AND content = %(content)s
+  AND accepted_at IS NOT NULL
 """
 
 _ACCEPTED = """
@@ -73,8 +86,8 @@ class BrokenRule:
 
     Args:
         day: The day.
-        table: The staging table.
-        rule: The expectation's name.
+        table: The staging table, or the asset of a pull that misses too much.
+        rule: The name of its rule.
         since: When it was first found.
         accepted_by: Who accepted it, if anybody did; then the day waits to be published.
     """
@@ -88,8 +101,10 @@ class BrokenRule:
     @property
     def why(self) -> str:
         """What goes wrong when the rule is broken."""
-        found = (one.why for one in STAGED_EXPECTATIONS if one.is_called(self.table, self.rule))
-        return next(found, "A rule of an earlier version; the next run judges by today's.")
+        of_slices = [one.why for one in STAGED_EXPECTATIONS if one.is_called(self.table, self.rule)]
+        of_pulls = [one.why for one in WHOLENESS_RULES if one.is_called(self.table, self.rule)]
+        unknown = "A rule of an earlier version; the next run judges by today's."
+        return next(iter(of_slices + of_pulls), unknown)
 
 
 def note_blocked(
@@ -136,6 +151,44 @@ def note_blocked(
     }
 
 
+def note_missing(
+    connection: psycopg.Connection, rule: WholenessRule, missing: Missing, *, day: date, pull: str
+) -> bool:
+    """Write down that a pull misses too much, or that it does not any more.
+
+    Args:
+        connection: A transaction of the warehouse.
+        rule: Which of its parts.
+        missing: What it misses.
+        day: The last day that was over when the pull began: it stands for the pull.
+        pull: The pull.
+
+    Returns:
+        Whether it may go on: nothing is missing, or just this was accepted by name.
+    """
+    connection.execute(_NO_LONGER_MISSING, {"endpoint": rule.asset, "rule": rule.name})
+    if _is_accepted(connection, rule, missing):
+        return True
+    connection.execute(_BLOCKED, (day, rule.asset, rule.name, pull, missing.content))
+    return False
+
+
+def may_withdraw(connection: psycopg.Connection, table: str, missing: Missing) -> bool:
+    """Whether what a pull misses of a table may be withdrawn: it is little, or was accepted.
+
+    The check of the pull ends with its run, and this is asked by whatever publishes.
+    """
+    rule = next(one for one in WHOLENESS_RULES if one.table == table)
+    return _is_accepted(connection, rule, missing)
+
+
+def _is_accepted(connection: psycopg.Connection, rule: WholenessRule, missing: Missing) -> bool:
+    names = {"endpoint": rule.asset, "rule": rule.name, "content": missing.content}
+    return (
+        not missing.collapsed or connection.execute(_MISSING_ACCEPTED, names).fetchone() is not None
+    )
+
+
 def _content(connection: psycopg.Connection, table: str, run_id: str, day: date) -> str:
     """What tells a day's staged rows from others, whatever their order and the run."""
     statement = sql.SQL(_CONTENT).format(sql.Identifier(table))
@@ -162,7 +215,7 @@ def accept(connection: psycopg.Connection, day: date, by: str) -> list[tuple[str
         by: Who answers for it.
 
     Returns:
-        Staging table and name of each rule that was accepted.
+        Table and name of each rule that was accepted.
 
     Raises:
         NothingToDo: When no rule holds the day back.

@@ -147,6 +147,12 @@ def publication(
             f"Published although a rule is broken, for its verdict was accepted: "
             f"{', '.join(map(str, outcome.accepted))}"
         )
+    for spared, count in outcome.spared.items():
+        if count:
+            context.log.warning(
+                f"Nothing was withdrawn from {spared}: the newest pull misses {count:,} rows at "
+                "once. See `moovitamix days blocked`."
+            )
     if outcome.withheld:
         _fail_for_blocked_days(context, outcome)
     for table in describe.PUBLISHED:

@@ -1,6 +1,7 @@
 """Checks of the `warehouse` stage: blocking ones on what is staged, warnings on the tables.
 
-The rules are data: `expectations.py` for staged slices, `table_rules.py` for the tables.
+The rules are data: `expectations.py` for staged slices, `table_rules.py` for the tables. Whether
+the tables hold what was dealt to the days is no rule about rows: see `reconcile.py`.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,13 @@ def _staged_checks(table: str) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=f"{table}_checks",
         specs=[
-            dg.AssetCheckSpec(rule.name, asset=table, description=rule.why, blocking=True)
+            dg.AssetCheckSpec(
+                rule.name,
+                asset=table,
+                description=rule.why,
+                blocking=True,
+                additional_deps=rule.needs,
+            )
             for rule in rules
         ],
     )
@@ -38,7 +45,7 @@ def _staged_checks(table: str) -> dg.AssetChecksDefinition:
         with warehouse.connect() as connection:
             days = judge.awaiting_days(connection, run_id=run_id, endpoint=table)
         validate = judge.gx_validator(
-            warehouse.address(), f"{warehouse.schema_name}_staging", table, run_id, rules
+            warehouse.address(), warehouse.schema_name, table, run_id, rules
         )
         verdicts = judge.judge_days(validate, days)
         newest = newest_pull(lake.open())
@@ -104,3 +111,33 @@ def table_checks(
                 severity=dg.AssetCheckSeverity.WARN,
                 metadata={"rows": rows, "broken": broken, "share_allowed": rule.share_allowed},
             )
+
+
+@dg.asset_check(
+    asset="listen_history",
+    name="counts_reconcile",
+    description=(
+        "All that the lake dealt to the days of the last publication is in the table or waits in "
+        "quarantine, and no row of these days is one that no pull knows."
+    ),
+)
+def counts_reconcile(lake: Lake, warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Count the listens of the last published days in the lake and in the tables."""
+    from moovitamix.warehouse.reconcile import reconcile
+
+    with warehouse.connect() as connection:
+        found = reconcile(connection, lake.open())
+    return dg.AssetCheckResult(
+        passed=found.reconciles,
+        # Not a warning: something is lost, or was put in by hand.
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "listens_dealt": found.dealt,
+            "listens_loaded": found.loaded,
+            "listens_waiting": found.waiting,
+            "listens_lost": found.lost,
+            "listens_unknown": found.unknown,
+            "records_rejected": found.rejected,
+            "records_in_quarantine": found.set_aside,
+        },
+    )

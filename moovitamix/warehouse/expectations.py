@@ -1,7 +1,8 @@
 """What a staged slice must be like before it is believed: expectations, as data.
 
 Each is one Great Expectations expectation and one blocking Dagster check. To add a rule, add a
-line here: nothing else needs to know. How they are run is told by `judge.py`.
+line here: nothing else needs to know. How they are run is told by `judge.py`, the rules that
+are queries are in `expectation_queries.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from moovitamix.warehouse import expectation_queries as queries
+
 # Before the first recorded music, a date is a mistake.
 EARLIEST = "1900-01-01"
+
+_STAMPS = ("created_at", "updated_at")
+
+# A query that gives each day that breaks the rule, as one row.
+BY_DAY = "UnexpectedRowsExpectation"
 
 
 @dataclass(frozen=True)
@@ -21,8 +29,9 @@ class Expectation:
         name: Of the Dagster check.
         table: The staging table.
         kind: The class of `great_expectations.expectations`.
-        arguments: What it is called with.
         why: What goes wrong when it is broken.
+        arguments: What it is called with.
+        needs: Other staging tables that it looks at, which are staged and judged before.
     """
 
     name: str
@@ -30,6 +39,7 @@ class Expectation:
     kind: str
     why: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
     def is_called(self, table: str, name: str) -> bool:
         """Whether it is the rule of this name for this table."""
@@ -49,6 +59,22 @@ def _sane_moment(table: str, column: str, why: str) -> Expectation:
         "ExpectColumnValuesToBeBetween",
         why,
         {"column": column, "min_value": EARLIEST, "max_value": "2100-01-01"},
+    )
+
+
+def _by_day(
+    name: str, table: str, why: str, query: str, needs: tuple[str, ...] = ()
+) -> Expectation:
+    return Expectation(name, table, BY_DAY, why, {"unexpected_rows_query": query}, needs)
+
+
+def _complete(table: str, *columns: str) -> Expectation:
+    """No null where the tables allow none, in the columns that have no rule of their own."""
+    return _by_day(
+        "row_complete",
+        table,
+        "A null that the tables do not allow would fail the publication of all days.",
+        queries.days_with_null(columns),
     )
 
 
@@ -75,7 +101,10 @@ STAGED_EXPECTATIONS: tuple[Expectation, ...] = (
         "Durations that are mostly zero or longer than a day are read in the wrong unit.",
         {"column": "duration_seconds", "min_value": 1, "max_value": 86_400, "mostly": 0.99},
     ),
+    _not_null("staged_tracks", "duration_seconds", "A duration that did not parse is no number."),
     _sane_moment("staged_tracks", "created_at", "A release in another century is a wrong unit."),
+    _sane_moment("staged_tracks", "updated_at", "An edit in another century is a wrong unit."),
+    _complete("staged_tracks", "name", "artist", "songwriters", "album", *_STAMPS),
     Expectation(
         "id_unique",
         "staged_users",
@@ -92,6 +121,8 @@ STAGED_EXPECTATIONS: tuple[Expectation, ...] = (
         {"column": "email", "regex": r"^[^@\s]+@[^@\s]+\.[^@\s]+$", "mostly": 0.95},
     ),
     _sane_moment("staged_users", "created_at", "An account in another century is a wrong unit."),
+    _sane_moment("staged_users", "updated_at", "An edit in another century is a wrong unit."),
+    _complete("staged_users", "first_name", "last_name", "email", "gender", *_STAMPS),
     Expectation(
         "play_unique",
         "staged_listens",
@@ -102,6 +133,21 @@ STAGED_EXPECTATIONS: tuple[Expectation, ...] = (
     _not_null("staged_listens", "user_id", "A listen of nobody teaches nothing."),
     _not_null("staged_listens", "track_id", "A listen of nothing teaches nothing."),
     _sane_moment("staged_listens", "listened_at", "A listen in another century is a wrong unit."),
+    _sane_moment("staged_listens", "recorded_at", "A record of another century is a wrong unit."),
+    _complete("staged_listens", "listened_at", "recorded_at", "nth"),
+    _by_day(
+        "references_resolvable",
+        "staged_listens",
+        "Listens that mostly name unknown users or tracks come from another world than these.",
+        queries.DANGLING_DAYS,
+        needs=("staged_tracks", "staged_users"),
+    ),
+    _by_day(
+        "volume_usual",
+        "staged_listens",
+        "A day with far fewer or more listens than this weekday ever has is half a day, or two.",
+        queries.UNUSUAL_DAYS,
+    ),
 )
 
 

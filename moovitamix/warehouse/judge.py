@@ -10,20 +10,29 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from string import Template
 from types import ModuleType
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from moovitamix.warehouse.acceptance import note_blocked
-from moovitamix.warehouse.expectations import Expectation
+from moovitamix.warehouse.expectations import BY_DAY, Expectation
 
 
 @dataclass(frozen=True)
 class RuleResult:
-    """How a rule fared on some rows. Counts only: an unexpected value may be personal."""
+    """How a rule fared on some rows. Counts only: an unexpected value may be personal.
+
+    Args:
+        passed: Whether the rule holds.
+        rows: How many were looked at.
+        unexpected: How many of them break the rule; of a rule by day, how many days do.
+        error: Why the rule could not be run at all.
+    """
 
     passed: bool
     rows: int
@@ -94,13 +103,13 @@ def great_expectations() -> ModuleType:
 
 
 def gx_validator(
-    address: str, staging_schema: str, table: str, run_id: str, rules: Sequence[Expectation]
+    address: str, schema: str, table: str, run_id: str, rules: Sequence[Expectation]
 ) -> Validator:
     """A validator that runs the rules by Great Expectations, on Postgres.
 
     Args:
         address: The libpq URL.
-        staging_schema: Of the staging tables.
+        schema: The namespace; the staging area is the one with `_staging` behind it.
         table: The staging table.
         run_id: Whose rows count. Rows without a day, brought along by listens, do not.
         rules: The table's expectations.
@@ -121,25 +130,42 @@ def gx_validator(
         warnings.simplefilter("ignore")
         # Without a pool no connection is left open when the validator is dropped.
         source = context.data_sources.add_sql(
-            name=table, connection_string=driver, kwargs={"poolclass": NullPool}
+            name=table,
+            connection_string=driver,
+            kwargs={
+                "poolclass": NullPool,
+                "connect_args": {"options": f'-c search_path="{schema}","{schema}_staging"'},
+            },
         )
-    suite = gx.ExpectationSuite(name=table)
-    for rule in rules:
-        kind = getattr(gx.expectations, rule.kind)
-        suite.add_expectation(kind(**rule.arguments, meta={"name": rule.name}))
 
     def validate(first: date, last: date) -> dict[str, RuleResult]:
         name = f"{table}_{first}_{last}"
-        query = (
-            f"SELECT * FROM \"{staging_schema}\".{table} WHERE run_id = '{run_id}' "  # noqa: S608
-            f"AND day BETWEEN '{first}' AND '{last}'"
-        )
+        literals = {"run_id": _literal(run_id), "first": _literal(first), "last": _literal(last)}
+        suite = gx.ExpectationSuite(name=name)
+        for rule in rules:
+            kind = getattr(gx.expectations, rule.kind)
+            arguments = {
+                argument: Template(value).substitute(literals) if rule.kind == BY_DAY else value
+                for argument, value in rule.arguments.items()
+            }
+            suite.add_expectation(kind(**arguments, meta={"name": rule.name}))
+        query = Template(
+            f"SELECT * FROM {table} WHERE run_id = $run_id "  # noqa: S608 - our own table
+            "AND day BETWEEN $first AND $last"
+        ).substitute(literals)
         asset = source.add_query_asset(name=name, query=query)
         batch = asset.add_batch_definition_whole_table(name).get_batch()
         found = batch.validate(suite, result_format="BASIC")
-        return dict(map(_named_result, found.results))
+        results = dict(map(_named_result, found.results))
+        # A query does not say how many rows it looked at: the same as the others.
+        rows = max((result.rows for result in results.values()), default=0)
+        return {name: replace(result, rows=rows) for name, result in results.items()}
 
     return validate
+
+
+def _literal(value: str | date) -> str:
+    return sql.Literal(value).as_string()
 
 
 def _named_result(found: Any) -> tuple[str, RuleResult]:
@@ -150,7 +176,8 @@ def _named_result(found: Any) -> tuple[str, RuleResult]:
     return found.expectation_config.meta["name"], RuleResult(
         bool(found.success),
         int(result.get("element_count") or 0),
-        int(result.get("unexpected_count") or 0),
+        # Of rules by day, the days that the query gave.
+        int(result.get("unexpected_count", result.get("observed_value")) or 0),
         error,
     )
 
@@ -209,10 +236,10 @@ def record_verdicts(
 
 
 def blocked_on(connection: psycopg.Connection, pull: str, days: Sequence[date]) -> bool:
-    """Whether one of these days stands blocked by what this pull brought."""
+    """Whether one of these days stands blocked by what this pull brought, or the pull itself."""
     found = connection.execute(
-        "SELECT 1 FROM blocked_days WHERE pull = %s AND day = ANY(%s) AND accepted_at IS NULL "
-        "LIMIT 1",
+        "SELECT 1 FROM blocked_days WHERE pull = %s AND accepted_at IS NULL "
+        "AND (day = ANY(%s) OR starts_with(endpoint, 'raw_')) LIMIT 1",
         (pull, list(days)),
     ).fetchone()
     return found is not None

@@ -15,6 +15,8 @@ import psycopg
 from moovitamix.errors import MoovitaMixError, NothingToDo
 from moovitamix.ingest.contract import ENDPOINTS
 from moovitamix.warehouse import statements
+from moovitamix.warehouse.acceptance import may_withdraw
+from moovitamix.warehouse.collapse import compare
 from moovitamix.warehouse.tables import PUBLISHED
 
 # Publications of one database take turns; a reader is never kept waiting.
@@ -54,6 +56,8 @@ class Outcome:
         replayed_listens: Listens that had waited in quarantine and could now be loaded.
         rejected: Records in quarantine, or again, because they break the contract.
         withdrawals: By table, rows that are withdrawn since the newest pull, or are back.
+        spared: By table, rows that the newest pull misses, and that are not withdrawn because
+            they are too many to be believed.
     """
 
     published: list[date]
@@ -68,6 +72,7 @@ class Outcome:
     replayed_listens: int
     rejected: int
     withdrawals: Mapping[str, int]
+    spared: Mapping[str, int]
 
     def reconciles(self) -> bool:
         """Listens in = loaded + already known + quarantined."""
@@ -128,11 +133,20 @@ def publish(
     connection.execute("SET LOCAL work_mem = '64MB'")
     good = [day for (day,) in connection.execute(statements.GOOD_DAYS, values).fetchall()]
     values["good"] = good
+    values["listens"] = [
+        count for _, count in connection.execute(statements.DAY_LISTENS, values).fetchall()
+    ]
 
+    # Before the load: what is loaded after it has gone is withdrawn at once, and is no collapse.
+    missing = {table: compare(connection, table, frame) for table, frame in gone.items()}
+    spared = {
+        table: 0 if may_withdraw(connection, table, found) else found.missing
+        for table, found in missing.items()
+    }
     loaded = load_staged(connection, run_id=run_id, days=good)
     withdrawn = {
-        table: _withdraw(connection, table, frame, pull) if good else 0
-        for table, frame in gone.items()
+        table: _withdraw(connection, table, pull) if good and not spared[table] else 0
+        for table in gone
     }
     connection.execute(statements.PUBLISHED, values)
     connection.execute(statements.UNBLOCKED, values)
@@ -150,6 +164,7 @@ def publish(
         replayed_listens=loaded.replayed_listens,
         rejected=_quarantine_rejected(connection, rejected),
         withdrawals=withdrawn,
+        spared=spared,
     )
     if not outcome.reconciles():
         raise MoovitaMixError(
@@ -202,14 +217,10 @@ def load_staged(connection: psycopg.Connection, *, run_id: str, days: Sequence[d
     return Loaded(inserted, updated, staged, known, quarantined, replayed)
 
 
-def _withdraw(connection: psycopg.Connection, table: str, gone: pl.DataFrame, pull: str) -> int:
+def _withdraw(connection: psycopg.Connection, table: str, pull: str) -> int:
     """Mark the rows whose ids are gone, and no others; how many that changed."""
-    names = {"table": table, "gone": f"gone_{table}"}
-    connection.execute(statements.GONE.format(**names))
-    with connection.cursor().copy(f"COPY gone_{table} (id, since) FROM STDIN") as copy:
-        for row in gone.iter_rows():
-            copy.write_row(row)
-    return connection.execute(statements.WITHDRAW.format(**names), {"pull": pull}).rowcount
+    statement = statements.WITHDRAW.format(table=table)
+    return connection.execute(statement, {"pull": pull}).rowcount
 
 
 def row_counts(connection: psycopg.Connection) -> dict[str, int]:

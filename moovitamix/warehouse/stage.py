@@ -24,7 +24,8 @@ from moovitamix.ingest.pulls import (
 )
 from moovitamix.ingest.settle import explode
 
-_ROWS_A_WRITE = 20_000
+# Text for COPY is made of so many rows at a time.
+ROWS_A_WRITE = 20_000
 
 # A run that was killed leaves its rows behind; after this long nobody looks at them any more.
 _SWEEP = "DELETE FROM {} WHERE run_id = %s OR staged_at < now() - interval '7 days'"
@@ -135,7 +136,7 @@ def copy_to_staging(
             sql.Identifier(table), columns
         )
         with connection.cursor().copy(statement) as copy:
-            for part in named.iter_slices(_ROWS_A_WRITE):
+            for part in named.iter_slices(ROWS_A_WRITE):
                 copy.write(part.write_csv(include_header=False).encode())
         count += frame.height
     connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))

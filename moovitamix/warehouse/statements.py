@@ -195,24 +195,47 @@ ON CONFLICT (endpoint, sha256) DO UPDATE SET last_tried = now()
 
 # Tracks and users that the newest pull did not see any more, and those that came back. A
 # publication that comes late, with an older pull than one before it, changes nothing.
-GONE = "CREATE TEMPORARY TABLE {gone} (id bigint, since timestamp) ON COMMIT DROP"
+GONE = "CREATE TEMPORARY TABLE gone_{table} (id bigint, since timestamp) ON COMMIT DROP"
+
+# A sum does not depend on the order of rows.
+MISSING = """
+SELECT count(*), count(g.id),
+       count(g.id) || ':' || coalesce(sum(hashint8extended(g.id, 0)::numeric), 0)
+FROM {table} x LEFT JOIN gone_{table} g ON g.id = x.id
+WHERE x.withdrawn_at IS NULL
+"""
 
 WITHDRAW = """
 UPDATE {table} x SET withdrawn_at = g.since
-FROM {table} y LEFT JOIN {gone} g ON g.id = y.id
+FROM {table} y LEFT JOIN gone_{table} g ON g.id = y.id
 WHERE x.id = y.id AND x.withdrawn_at IS DISTINCT FROM g.since
   AND NOT EXISTS (SELECT FROM published_days WHERE pull > %(pull)s)
 """
 
+# Before the staged rows are loaded and removed; a silent day has none.
+DAY_LISTENS = """
+SELECT day, count(l.day)
+FROM unnest(%(good)s::date[]) AS good (day)
+LEFT JOIN (SELECT day FROM staged_listens WHERE run_id = %(run_id)s) AS l USING (day)
+GROUP BY day ORDER BY day
+"""
+
+# A day loses records to later contents: how busy it was is told by the most that it ever had.
 PUBLISHED = """
-INSERT INTO published_days (day, pull, run_id)
-SELECT unnest(%(good)s::date[]), %(pull)s, %(run_id)s
+INSERT INTO published_days AS p (day, pull, run_id, listens)
+SELECT day, %(pull)s, %(run_id)s, listens
+FROM unnest(%(good)s::date[], %(listens)s::bigint[]) AS published (day, listens)
 ON CONFLICT (day) DO UPDATE
-SET pull = excluded.pull, run_id = excluded.run_id, published_at = now()
+SET pull = excluded.pull, run_id = excluded.run_id, published_at = now(),
+    listens = greatest(p.listens, excluded.listens)
 """
 
 # What was accepted stays on record, with who accepted it.
-UNBLOCKED = "DELETE FROM blocked_days WHERE day = ANY(%(good)s) AND accepted_at IS NULL"
+# What a pull misses is no fault of its day: that ends with a pull that is whole.
+UNBLOCKED = """
+DELETE FROM blocked_days
+WHERE day = ANY(%(good)s) AND accepted_at IS NULL AND starts_with(endpoint, 'staged_')
+"""
 
 ACCEPTED = "SELECT DISTINCT day FROM blocked_days WHERE day = ANY(%(good)s) ORDER BY day"
 

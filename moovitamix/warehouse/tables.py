@@ -160,6 +160,11 @@ published_days = Table(
     _pull("The newest pull when the day was published."),
     Column("run_id", Text, nullable=False),
     Column("published_at", OurMoment, nullable=False, server_default=text("now()")),
+    Column(
+        "listens",
+        BigInteger,
+        comment="The most that were staged of it at a publication; null: not known.",
+    ),
     comment="The days whose slices passed their checks and are in the tables.",
 )
 

@@ -10,6 +10,7 @@ from moovitamix.errors import NothingToDo
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.resources import Warehouse
 from moovitamix.warehouse.acceptance import accept, awaited_days, broken_rules
+from moovitamix.warehouse.collapse import WHOLENESS_RULES
 from moovitamix.warehouse.days import blocked_days, published_days
 from moovitamix.warehouse.expectations import STAGED_EXPECTATIONS
 from moovitamix_tests.ingest.pulling import a_track, a_user, at, pull_at
@@ -29,15 +30,16 @@ def awaited(warehouse: Warehouse) -> set[date]:
 
 def test_every_rule_has_a_meaning_to_tell(warehouse: Warehouse) -> None:
     with warehouse.connect() as connection:
-        for rule in STAGED_EXPECTATIONS:
+        meanings = {(rule.table, rule.name): rule.why for rule in STAGED_EXPECTATIONS}
+        meanings |= {(rule.asset, rule.name): rule.why for rule in WHOLENESS_RULES}
+        for table, rule in meanings:
             connection.execute(
                 "INSERT INTO blocked_days (day, endpoint, check_name, pull) "
                 "VALUES ('2026-11-06', %s, %s, 'p')",
-                (rule.table, rule.name),
+                (table, rule),
             )
         found = broken_rules(connection)
-    told = {(one.table, one.rule): one.why for one in found}
-    assert told == {(rule.table, rule.name): rule.why for rule in STAGED_EXPECTATIONS}
+    assert {(one.table, one.rule): one.why for one in found} == meanings
 
 
 def test_an_accepted_day_is_published_and_who_accepted_it_stays_on_record(

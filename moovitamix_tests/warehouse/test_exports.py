@@ -177,8 +177,7 @@ def test_the_commands_list_verify_and_remove(
     (folder / "users.csv").write_text("")
     verified = asked(commands, ["verify", str(folder)])
     assert (verified.exit_code, "users.csv" in verified.output) == (1, True)
-    listed = " ".join(asked(commands, ["list"]).output.split())
-    assert "csv" in listed
-    assert "tables" in listed
+    # A long path is folded, never cut.
+    assert str(folder) in "".join(asked(commands, ["list"]).output.split())
     assert asked(commands, ["remove", str(folder)]).exit_code == 0
     assert not folder.exists()

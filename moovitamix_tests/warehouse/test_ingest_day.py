@@ -16,8 +16,11 @@ import moovitamix.warehouse.checks
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import kept_pulls
 from moovitamix.resources import Lake, Source, Warehouse
+from moovitamix.settings import get_settings
 from moovitamix.warehouse.acceptance import accept
 from moovitamix.warehouse.days import blocked_days, published_days
+from moovitamix.warehouse.expectations import STAGED_EXPECTATIONS
+from moovitamix.warehouse.table_rules import TABLE_RULES
 from moovitamix.warehouse.tables import PUBLISHED
 from moovitamix_tests.conftest import FIRST_DAY
 from moovitamix_tests.ingest.pulling import a_listen, a_track, a_user, empty
@@ -30,6 +33,9 @@ STAGED = ["staged_tracks", "staged_users", "staged_listens"]
 # Days well in the past of the run, so that midnight may come while it is under way.
 DAYS = [FIRST_DAY + timedelta(days=number) for number in range(20, 24)]
 USERS_A_DAY = 12
+
+# For the newest listen is as old as that.
+STALE = {("raw_listen_history", "fresh")}
 
 
 class Platform:
@@ -111,6 +117,10 @@ def checks_of(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], bool]:
     }
 
 
+def failed_checks(result: dg.ExecuteInProcessResult) -> set[tuple[str, str]]:
+    return {check for check, passed in checks_of(result).items() if not passed}
+
+
 def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     events = result.asset_materializations_for_node(
         "publication" if asset in TABLES else "pull" if asset in RAW else asset
@@ -143,8 +153,8 @@ def test_a_range_is_one_pull_and_one_publication(platform: Platform) -> None:
         "user_favorite_genres": users,
         "listen_history": 2 * users,
     }
-    assert all(checks_of(result).values())
-    assert len(checks_of(result)) == 6 + 13 + 6
+    assert failed_checks(result) == STALE
+    assert len(checks_of(result)) == 15 + len(STAGED_EXPECTATIONS) + len(TABLE_RULES)
     told = metadata_of(result, "listen_history")
     assert (told["dagster/row_count"], told["listens_staged"]) == (2 * users, 2 * users)
     assert metadata_of(result, "raw_users")["records"] == users
@@ -226,3 +236,31 @@ def test_a_blocked_day_that_was_accepted_is_published_from_the_pull_that_is_ther
     assert platform.published() == set(DAYS)
     assert platform.count("users") == USERS_A_DAY * len(DAYS)
     assert "Zoë" not in " ".join(map(str, result.all_events))
+
+
+def test_a_pull_that_misses_many_users_is_held_back_until_it_is_whole_or_accepted(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOOVITAMIX_NOW", f"{DAYS[-1] + timedelta(days=1)}T12:00:00")
+    get_settings.cache_clear()
+    assert platform.run(DAYS[0], DAYS[-1]).success
+    monkeypatch.delenv("MOOVITAMIX_NOW")
+    get_settings.cache_clear()
+    del platform.source.users[::2]
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+
+    for pulls in (2, 3):
+        result = platform.run(yesterday, yesterday)
+        assert not result.success
+        assert failed_checks(result) == {("raw_users", "accounts_whole"), *STALE}
+        assert not result.asset_materializations_for_node("staged_users")
+        assert platform.blocked() == {yesterday: ["raw_users.accounts_whole"]}
+        assert len(kept_pulls(platform.lake)) == pulls, "a later run tries again with a new pull"
+
+    with platform.warehouse.connect() as connection:
+        accept(connection, yesterday, "Zoë")
+    result = platform.run(yesterday, yesterday)
+    assert result.success
+    assert len(kept_pulls(platform.lake)) == 3
+    assert not checks_of(result)["raw_users", "accounts_whole"], "it warns"
+    assert metadata_of(result, "users")["rows_withdrawn_or_back"] == USERS_A_DAY * len(DAYS) // 2

@@ -304,3 +304,18 @@ def test_two_publications_at_once_take_turns(
         outcomes = list(pool.map(lambda run_id: publish_days(warehouse, lake, days, run_id), runs))
     assert sorted(outcome.inserted["listen_history"] for outcome in outcomes) == [0, 0, 0, 3]
     assert all(outcome.reconciles() for outcome in outcomes)
+
+
+def test_how_busy_a_day_was_is_told_by_the_most_that_it_ever_had(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    pull_at(lake, small)
+    load(warehouse, lake, *range(11, 15))
+    busy = "SELECT day, listens FROM published_days ORDER BY day"
+    expected = [(november(11), 0), (november(12), 3), (november(13), 0), (november(14), 0)]
+    assert rows_of(warehouse, busy) == expected
+    # The listen grows, and goes to another day with all that it held before.
+    small.listens[0] = a_listen(1, [1, 2, 1, 2], at(12), at(21))
+    pull_at(lake, small, at(22))
+    load(warehouse, lake, 12, 21)
+    assert rows_of(warehouse, busy) == [*expected, (november(21), 4)]
