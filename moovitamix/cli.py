@@ -17,6 +17,7 @@ from moovitamix.commands.block import block
 from moovitamix.commands.days import days
 from moovitamix.commands.quarantine import quarantine
 from moovitamix.commands.terms import DAY, console
+from moovitamix.commands.users import users as users_group
 from moovitamix.errors import MoovitaMixError, SettingsError
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -259,7 +260,7 @@ def doctor() -> None:
 
 
 source.add_command(accept_reset)
-for group in (quarantine, days, block):
+for group in (quarantine, days, block, users_group):
     cli.add_command(group)
 
 

@@ -59,7 +59,7 @@ def _export(console: Console, folder: Path) -> None:
     from moovitamix.resources import Warehouse
     from moovitamix.warehouse.export import export_csv
 
-    with Warehouse().connect() as connection:
+    with Warehouse().hold_erasures(), Warehouse().connect() as connection:
         connection.commit()
         rows = export_csv(connection, folder)
     console.print(f"\nExported {sum(rows.values()):,} rows into [bold]{folder}/[/]")

@@ -25,7 +25,13 @@ from moovitamix.ingest.spool import PART_ROWS, Spool
 
 
 def bring(
-    lake: LakeStore, reading: Reading, earlier: Sequence[Pull], times: PullTimes, folder: Path
+    lake: LakeStore,
+    reading: Reading,
+    earlier: Sequence[Pull],
+    times: PullTimes,
+    folder: Path,
+    *,
+    erased: int = 0,
 ) -> Brought:
     """Deal what no earlier pull held, or held as another content of its record.
 
@@ -35,9 +41,10 @@ def bring(
         earlier: The kept pulls, oldest first.
         times: Of this pull.
         folder: For what is worked out, an empty one.
+        erased: How many records of those who were erased have been left out of the reading.
     """
     endpoint, parts = reading.endpoint, reading.records.parts
-    distinct = reading.distinct
+    distinct = reading.distinct + erased
     known = pulls.known_contents_on_disk(lake, endpoint, earlier, folder / "known", parts)
     new = Spool.by_key(
         folder / "new", {**reading.records.schema, "day": pl.Date}, endpoint.key, parts
@@ -76,6 +83,7 @@ def bring(
         waiting=waiting,
         rejected=reading.rejected.rows,
         unknown_fields=reading.unknown,
+        erased=erased,
     )
     return Brought(counts, stored, dealt_to, reading.records, reading.rejected, gone)
 

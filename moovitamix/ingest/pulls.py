@@ -38,8 +38,8 @@ _ABANDONED_AFTER = timedelta(days=1)
 class EndpointCounts(msgspec.Struct, frozen=True):
     """What a pull did with the records of an endpoint.
 
-    `distinct` = `stored` + `known` + `waiting` + `rejected`. `unknown_fields` counts received
-    records by the names of fields beyond the contract.
+    `distinct` = `stored` + `known` + `waiting` + `rejected` + `erased`. `unknown_fields` counts
+    received records by the names of fields beyond the contract.
     """
 
     pages: int
@@ -52,6 +52,7 @@ class EndpointCounts(msgspec.Struct, frozen=True):
     waiting: int
     rejected: int
     unknown_fields: dict[str, int] = {}
+    erased: int = 0
 
 
 class Pull(msgspec.Struct, frozen=True):
@@ -130,20 +131,20 @@ def keep(lake: LakeStore, pull: Pull, brought: Mapping[str, Brought], folder: Pa
             if len(days) == 1:
                 # One day may be as large as the source: on the first pull, all that is older.
                 of_day = one.stored.scan(part).drop("day")
-                stream(_raw_file(name, days[0], pull.name), of_day)
+                stream(raw_file(name, days[0], pull.name), of_day)
                 continue
             by_day = one.stored.part(part).partition_by("day", as_dict=True, include_key=False)
-            files = {_raw_file(name, day, pull.name): rows for (day,), rows in by_day.items()}
+            files = {raw_file(name, day, pull.name): rows for (day,), rows in by_day.items()}
             # Most are small: opening and moving them takes longer than their bytes.
             with ThreadPoolExecutor(_WRITERS) as writers:
                 deque(writers.map(lake.write_parquet, files, files.values()), maxlen=0)
         index = one.stored.scan().select(*endpoint.key, "sha256", "day")
-        stream(_pull_file(pull.name, name, "index"), index)
+        stream(pull_file(pull.name, name, "index"), index)
         seen = one.seen.scan().select(list(dict.fromkeys([*endpoint.key, "created_at"])))
-        stream(_pull_file(pull.name, name, "seen"), seen)
-        stream(_pull_file(pull.name, name, "rejected"), one.rejected.scan())
+        stream(pull_file(pull.name, name, "seen"), seen)
+        stream(pull_file(pull.name, name, "rejected"), one.rejected.scan())
         if one.gone is not None:
-            lake.write_parquet(_pull_file(pull.name, name, "gone"), one.gone)
+            lake.write_parquet(pull_file(pull.name, name, "gone"), one.gone)
     lake.write_bytes(f"pulls/{pull.name}/manifest.json", msgspec.json.encode(pull))
 
 
@@ -164,7 +165,7 @@ def sweep(lake: LakeStore, kept: Sequence[Pull]) -> None:
 def known_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) -> pl.DataFrame:
     """Key, sha256, day and pull of every content that these pulls brought, in their order."""
     frames = [
-        lake.read_parquet([_pull_file(pull.name, endpoint.name, "index")]).with_columns(
+        lake.read_parquet([pull_file(pull.name, endpoint.name, "index")]).with_columns(
             pull=pl.lit(pull.name)
         )
         for pull in pulls
@@ -187,7 +188,7 @@ def known_contents_on_disk(
     }
     known = Spool.by_key(folder, schema, endpoint.key, parts)
     for pull in pulls:
-        name = _pull_file(pull.name, endpoint.name, "index")
+        name = pull_file(pull.name, endpoint.name, "index")
         for rows in _slices(lake, name, folder):
             known.add(rows.with_columns(pull=pl.lit(pull.name)))
     return known
@@ -205,7 +206,7 @@ def latest_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) 
 
 def seen_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull) -> pl.DataFrame:
     """The keys of all records that a pull saw, and when each was created."""
-    return lake.read_parquet([_pull_file(pull.name, endpoint.name, "seen")])
+    return lake.read_parquet([pull_file(pull.name, endpoint.name, "seen")])
 
 
 def gone_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull | None) -> pl.DataFrame:
@@ -213,7 +214,7 @@ def gone_keys(lake: LakeStore, endpoint: Endpoint, pull: Pull | None) -> pl.Data
 
     Columns as `gone.GONE_SCHEMA`.
     """
-    name = _pull_file(pull.name, endpoint.name, "gone") if pull else ""
+    name = pull_file(pull.name, endpoint.name, "gone") if pull else ""
     if not name or not lake.exists(name):
         return pl.DataFrame(schema=GONE_SCHEMA)
     return lake.read_parquet([name])
@@ -225,7 +226,7 @@ def seen_on_disk(
     """The same as `seen_keys`, on disk in parts by key."""
     schema = {name: endpoint.schema[name] for name in (*endpoint.key, "created_at")}
     seen = Spool.by_key(folder / f"seen-{endpoint.name}", schema, endpoint.key, parts)
-    for rows in _slices(lake, _pull_file(pull.name, endpoint.name, "seen"), folder):
+    for rows in _slices(lake, pull_file(pull.name, endpoint.name, "seen"), folder):
         seen.add(rows)
     return seen
 
@@ -244,15 +245,37 @@ def rejected_on(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> pl
 
     Columns as `fetch.REJECTED_SCHEMA`, and `day` and `pull`.
     """
-    pulls = [pull for pull in kept_pulls(lake) if pull.over in set(days)]
+    wanted = set(days)
     frames = [
-        lake.read_parquet([_pull_file(pull.name, endpoint.name, "rejected")]).with_columns(
-            day=pl.lit(pull.over), pull=pl.lit(pull.name)
-        )
-        for pull in pulls
+        lake.read_parquet([name]).with_columns(day=pl.lit(pull.over), pull=pl.lit(pull.name))
+        for pull in kept_pulls(lake)
+        # What was loaded long ago is kept no longer: see `prune.py`.
+        if pull.over in wanted
+        and lake.exists(name := pull_file(pull.name, endpoint.name, "rejected"))
     ]
     schema = {**REJECTED_SCHEMA, "day": pl.Date, "pull": pl.String}
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+
+
+def brought_after(lake: LakeStore, endpoint: Endpoint, records: pl.DataFrame) -> pl.DataFrame:
+    """Those of some records of which a later pull has brought a good content.
+
+    Args:
+        lake: Which.
+        endpoint: Whose.
+        records: With the endpoint's key and `pull`, and whatever else.
+    """
+    found = records.clear()
+    oldest = records["pull"].min()
+    for pull in kept_pulls(lake):
+        if found.height == records.height or oldest is None or pull.name <= str(oldest):
+            continue
+        index = lake.read_parquet(
+            [pull_file(pull.name, endpoint.name, "index")], columns=list(endpoint.key)
+        )
+        waiting = records.filter(pl.col("pull") < pull.name)
+        found = pl.concat([found, waiting.join(index, on=list(endpoint.key), how="semi")]).unique()
+    return found
 
 
 def read_contents(lake: LakeStore, endpoint: Endpoint, wanted: pl.DataFrame) -> pl.DataFrame:
@@ -267,7 +290,7 @@ def read_contents(lake: LakeStore, endpoint: Endpoint, wanted: pl.DataFrame) -> 
         The contract's columns, `sha256`, `day`, `pull`; for listens also `listened_at`.
     """
     frames = [
-        lake.read_parquet([_raw_file(endpoint.name, day, pull)]).with_columns(
+        lake.read_parquet([raw_file(endpoint.name, day, pull)]).with_columns(
             day=pl.lit(day), pull=pl.lit(pull)
         )
         for day, pull in wanted.select("day", "pull").unique().sort("day", "pull").iter_rows()
@@ -284,7 +307,7 @@ def contents_on_disk(
     schema = {name: kind for name, kind in dealt_schema(endpoint).items() if name != "day"}
     contents = Spool.by_key(folder / "contents", schema, endpoint.key, parts)
     for (day, pull), of_file in wanted.partition_by("day", "pull", as_dict=True).items():
-        for rows in _slices(lake, _raw_file(endpoint.name, day, pull), folder):
+        for rows in _slices(lake, raw_file(endpoint.name, day, pull), folder):
             contents.add(rows.join(of_file, on="sha256", how="semi"))
     return contents
 
@@ -324,7 +347,7 @@ def iterate_days(
     of pulls later than a file's own are looked at: none, where one pull brought all.
     """
     for day, pull, replaced in _files_of(lake, endpoint, days):
-        frame = lake.read_parquet([_raw_file(endpoint.name, day, pull)])
+        frame = lake.read_parquet([raw_file(endpoint.name, day, pull)])
         if replaced is not None:
             frame = frame.join(replaced, on=list(endpoint.key), how="anti", maintain_order="left")
         if frame.height:
@@ -352,16 +375,18 @@ def _files_of(
         later = kept[place + 1 : seen]
         seen = place + 1
         if later:
-            files = [_pull_file(pull, endpoint.name, "index") for pull in later]
+            files = [pull_file(pull, endpoint.name, "index") for pull in later]
             brought = lake.read_parquet(files, columns=list(endpoint.key))
             replaced = brought if replaced is None else pl.concat([replaced, brought])
         for day in of_pull[kept[place]]:
             yield day, kept[place], replaced
 
 
-def _raw_file(endpoint: str, day: date, pull: str) -> str:
+def raw_file(endpoint: str, day: date, pull: str) -> str:
+    """The file of the contents that a pull dealt to a day."""
     return f"raw/{endpoint}/day={day}/pull={pull}.parquet"
 
 
-def _pull_file(pull: str, endpoint: str, kind: str) -> str:
+def pull_file(pull: str, endpoint: str, kind: str) -> str:
+    """The file of a pull of a kind: `index`, `seen`, `rejected` or `gone`."""
     return f"pulls/{pull}/{endpoint}.{kind}.parquet"
