@@ -183,7 +183,8 @@ def test_each_table_rule_is_one_check_that_warns(graph: AssetGraph) -> None:
         if check.asset_key.to_user_string() in TABLES
     }
 
-    assert on_tables == {(rule.table, rule.name): False for rule in TABLE_RULES}
+    rules = {(rule.table, rule.name): False for rule in TABLE_RULES}
+    assert on_tables == {**rules, ("users", "no_erased_user_left"): False}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,12 @@ def test_every_job_and_schedule_says_what_it_is_for(definitions: dg.Definitions)
     jobs = [
         job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__ASSET_JOB")
     ]
-    assert {job.name for job in jobs} == {"ingest_day", "retrain", "refresh_serving"}
+    assert {job.name for job in jobs} == {
+        "ingest_day",
+        "retrain",
+        "refresh_serving",
+        "housekeeping",
+    }
     for job in jobs:
         assert job.description
 
