@@ -34,7 +34,8 @@ class Pruned:
 
 def is_prunable(lake: LakeStore, before: datetime, published: Collection[date]) -> bool:
     """Whether there is anything to be removed, told by names of files alone."""
-    return any(_droppable(lake, pull, published) for pull in _old(kept_pulls(lake), before))
+    there = set(lake.names("pulls"))
+    return any(_droppable(there, pull, published) for pull in _old(kept_pulls(lake), before))
 
 
 def prune_files(
@@ -52,9 +53,9 @@ def prune_files(
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     done = Pruned()
-    pulls = kept_pulls(lake)
+    pulls, there = kept_pulls(lake), set(lake.names("pulls"))
     for place, pull in enumerate(_old(pulls, before)):
-        droppable = _droppable(lake, pull, published)
+        droppable = _droppable(there, pull, published)
         if any(name.endswith(".seen.parquet") for name in droppable):
             for endpoint in ENDPOINTS:
                 for earlier in pulls[:place]:
@@ -70,11 +71,11 @@ def _old(pulls: list[Pull], before: datetime) -> list[Pull]:
     return [pull for pull in pulls[:-1] if pull.ended < before]
 
 
-def _droppable(lake: LakeStore, pull: Pull, published: Collection[date]) -> list[str]:
-    """The files of an old pull that are still there and of no use, those of `seen` last."""
+def _droppable(there: set[str], pull: Pull, published: Collection[date]) -> list[str]:
+    """Of the files that are there those of an old pull that are of no use, `seen` last."""
     kinds = ["gone", *(["rejected"] if pull.over in published else []), "seen"]
     names = [pull_file(pull.name, one.name, kind) for kind in kinds for one in ENDPOINTS]
-    return [name for name in names if lake.exists(name)]
+    return [name for name in names if name in there]
 
 
 def _drop_replaced(
