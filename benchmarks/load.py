@@ -28,8 +28,10 @@ import psycopg
 
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS
 from moovitamix.ingest.fetch import REJECTED_SCHEMA
+from moovitamix.ingest.keep import Brought, keep
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.ingest.pulls import Brought, EndpointCounts, Pull, dealt_schema, keep, pull_name
+from moovitamix.ingest.pulls import EndpointCounts, Pull, pull_name
+from moovitamix.ingest.slices import dealt_schema
 from moovitamix.ingest.spool import Spool
 from moovitamix.resources import Warehouse
 from moovitamix.warehouse.judge import RuleResult, Verdicts, expect_verdicts, record_verdicts

@@ -3,6 +3,8 @@
 import dagster as dg
 
 from moovitamix.partitions import daily
+from moovitamix.resources import Cache, Lake, Warehouse
+from moovitamix.settings import get_settings
 
 FEATURES = dg.AssetSelection.assets("user_features", "user_item_matrix")
 
@@ -36,6 +38,35 @@ ingest_daily = dg.build_schedule_from_partitioned_job(
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 
-JOBS = (ingest_day, retrain, refresh_serving)
-SCHEDULES = (ingest_daily,)
+
+@dg.op(description="Remove what is older than the settings allow; see `retention.py`.")
+def keep_house(
+    context: dg.OpExecutionContext, lake: Lake, warehouse: Warehouse, cache: Cache
+) -> None:
+    """No asset: it makes nothing, and what it removes is of all stages."""
+    from moovitamix import retention
+
+    tidied = retention.keep_house(warehouse, lake.open(), cache, get_settings())
+    context.log.info(tidied.sentence())
+
+
+@dg.job(
+    description="Erase users long gone from the source, and remove what old pulls alone hold.",
+)
+def housekeeping() -> None:
+    """What is kept for how long is told by `MOOVITAMIX_KEEP_…` and `…_AFTER_DAYS`."""
+    keep_house()
+
+
+housekeeping_daily = dg.ScheduleDefinition(
+    name="housekeeping_daily",
+    description="Every night at 03:45 UTC, after the load.",
+    job=housekeeping,
+    cron_schedule="45 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+
+JOBS = (ingest_day, retrain, refresh_serving, housekeeping)
+SCHEDULES = (ingest_daily, housekeeping_daily)
 PARTITIONS = daily

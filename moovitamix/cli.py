@@ -18,6 +18,7 @@ from moovitamix.commands.days import days
 from moovitamix.commands.exports import exports
 from moovitamix.commands.quarantine import quarantine
 from moovitamix.commands.terms import DAY, console
+from moovitamix.commands.users import users as users_group
 from moovitamix.errors import MoovitaMixError, SettingsError
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -270,7 +271,7 @@ def doctor() -> None:
 
 
 source.add_command(accept_reset)
-for group in (quarantine, days, block, exports):
+for group in (quarantine, days, block, exports, users_group):
     cli.add_command(group)
 
 

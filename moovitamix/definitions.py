@@ -14,7 +14,7 @@ import moovitamix.serve.assets
 import moovitamix.serve.checks
 import moovitamix.warehouse.assets
 import moovitamix.warehouse.checks
-from moovitamix import automation
+from moovitamix import automation, erasure_checks
 from moovitamix.progress import progress_logger
 from moovitamix.resources import default_resources
 
@@ -36,7 +36,9 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """
     return dg.Definitions(
         assets=dg.load_assets_from_modules([assets for assets, _ in STAGES.values()]),
-        asset_checks=dg.load_asset_checks_from_modules([checks for _, checks in STAGES.values()]),
+        asset_checks=dg.load_asset_checks_from_modules(
+            [*(checks for _, checks in STAGES.values()), erasure_checks]
+        ),
         jobs=automation.JOBS,
         schedules=automation.SCHEDULES,
         resources={**default_resources(), **(resources or {})},

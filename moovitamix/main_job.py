@@ -5,6 +5,7 @@ How it looks is the business of `terminal.py`, what is said at the end of `summa
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from moovitamix.check_faults import HELD_BACK, check_faults
-from moovitamix.errors import MoovitaMixError, NothingToDo
+from moovitamix.errors import MoovitaMixError, NothingToDo, StoreUnavailable
 from moovitamix.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -98,6 +99,22 @@ class MainJob:
                 )
         # Of a range run that failed for some of its days, the others are published.
         self.report.news |= bool(set(days) & (self._published() - published_before))
+        self._keep_house()
+
+    def _keep_house(self) -> None:
+        from moovitamix.resources import Cache, Lake, Warehouse
+        from moovitamix.retention import keep_house
+        from moovitamix.settings import get_settings
+
+        try:
+            with self._terminal.phase("housekeeping"):
+                tidied = keep_house(Warehouse(), Lake().open(), Cache(), get_settings())
+        except StoreUnavailable as error:
+            # It is tried again by the next run, and what was loaded is to be served.
+            self.report.faults.append(f"Old data could not be removed. {error}")
+            return
+        if tidied and self._terminal.level <= logging.INFO:
+            self._terminal.console.print(f"  [dim]{tidied.sentence()}[/]")
 
     def recommend(self) -> None:
         """Train when there is no champion; then publish a generation when there is news."""

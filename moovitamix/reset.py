@@ -81,7 +81,7 @@ def set_aside(
         warehouse: Its schemas are renamed to the name that is returned.
         lake: Its files are moved to `before/` and that name.
         cache: Must answer before anything is changed.
-        on_wait: Called when a run or a pull is under way, for which this waits.
+        on_wait: Called when a run, a pull or a step of Dagster is under way, for which this waits.
 
     Returns:
         The old world's name, fit to be a namespace.
@@ -93,6 +93,8 @@ def set_aside(
         cache.connect() as client,
         warehouse.lock("run", on_wait=on_wait),
         warehouse.lock("pull", on_wait=on_wait),
+        # A run of Dagster past its pull holds this from reading to writing.
+        warehouse.lock("people", on_wait=on_wait),
     ):
         name = before.unfinished(lake)
         if name is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -111,25 +111,41 @@ class Warehouse(dg.ConfigurableResource[Any]):
             yield connection
 
     @contextmanager
-    def lock(self, name: str, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    def lock(
+        self, name: str, *, shared: bool = False, on_wait: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
         """Hold a named lock of this namespace; wait for whoever holds it.
 
         It is an advisory lock of Postgres: it works across machines, and a holder that is
-        killed lets go of it.
+        killed lets go of it. There are three, and who needs several takes them in this order,
+        each once: `run` (a command `run`), `pull` (who reads the source), `people` (see
+        `hold_erasures`).
 
         Args:
             name: What is being done.
+            shared: Hold it together with others who share it; wait only for who does not.
             on_wait: Called once when somebody else holds the lock.
         """
         with self.connect() as connection:
             connection.commit()
             connection.autocommit = True
             key = (f"{self.schema_name}:{name}",)
-            taken = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+            kind = "_shared" if shared else ""
+            taken = f"SELECT pg_try_advisory_lock{kind}(hashtextextended(%s, 0))"
             if connection.execute(taken, key).fetchone() != (True,):
                 on_wait()
-                connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", key)
+                connection.execute(f"SELECT pg_advisory_lock{kind}(hashtextextended(%s, 0))", key)
             yield
+
+    def hold_erasures(self) -> AbstractContextManager[None]:
+        """Keep erasures waiting: for as long as something of users is between two stores.
+
+        Whoever reads ids or values of users from the lake, a table or the cache and writes them
+        elsewhere, other than within one transaction, holds this from the reading to the writing:
+        then nothing that was read before an erasure can be written after it. Not to be nested:
+        an erasure that waits for the outer holder would keep the inner one waiting.
+        """
+        return self.lock("people", shared=True)
 
     def read(
         self,

@@ -6,7 +6,6 @@ import logging
 import os
 import warnings
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +51,6 @@ def run_main_job(console: Console, request: Request, into: Mapping[str, Path], l
             job.recommend()
         if into:
             _export(console, into)
-        _remove_expired_exports(console)
     _summarize(console, terminal, job.report, request, level)
     return not job.report.faults
 
@@ -71,24 +69,6 @@ def _export(console: Console, into: Mapping[str, Path]) -> None:
         manifest = manifests[folder.expanduser().resolve()]
         told = f"[bold]{escape(str(folder))}/[/] as {manifest.format}"
         console.print(f"Exported {sum(manifest.rows.values()):,} rows into {told}")
-
-
-def _remove_expired_exports(console: Console) -> None:
-    from moovitamix.resources import Warehouse
-    from moovitamix.warehouse.exports import remove_expired
-
-    days = get_settings().keep_exports_days
-    if days is None:
-        return
-    with Warehouse().connect() as connection:
-        passed = remove_expired(connection, timedelta(days=days))
-    for folder in passed.folders:
-        console.print(f"Removed the export in {escape(str(folder))}: older than {days} days")
-    for folder in passed.not_here:
-        console.print(
-            f"[yellow]The export in {escape(str(folder))} is older than {days} days, and not on "
-            "this machine.[/] `moovitamix exports remove` there removes it."
-        )
 
 
 def _summarize(

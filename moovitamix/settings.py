@@ -71,6 +71,16 @@ class Settings(BaseSettings):
         ge=1,
         description="Days after which `run` removes what it exported. Unset: never.",
     )
+    keep_replaced_days: int = Field(
+        default=90,
+        ge=1,
+        description="Contents of records that were replaced, and what old pulls saw, go then.",
+    )
+    erase_withdrawn_after_days: int = Field(
+        default=30,
+        ge=1,
+        description="Users who are gone from the source for so long are erased.",
+    )
     now: Annotated[datetime, AfterValidator(_in_utc)] | None = Field(
         default=None,
         description="A simulated present (ISO 8601), for trials. Unset: the system's clock.",
@@ -86,6 +96,11 @@ class Settings(BaseSettings):
         """The URL of the lake, the default filled in."""
         # Not `as_uri`: fsspec takes a local URL's path as it stands, `%20` too.
         return self.lake_url or f"file://{self.home_path / 'lake'}"
+
+    @property
+    def spool(self) -> Path:
+        """The folder of a pull on its way; whoever may pull into this namespace is alone in it."""
+        return self.home_path / "spool" / self.namespace
 
     def present(self) -> datetime:
         """The current moment in UTC, or the simulated one."""

@@ -184,7 +184,8 @@ def test_each_table_rule_is_one_check_that_holds_nothing_back(graph: AssetGraph)
     }
 
     rules = {(rule.table, rule.name) for rule in TABLE_RULES}
-    assert on_tables == dict.fromkeys(rules | {("listen_history", "counts_reconcile")}, False)
+    others = {("listen_history", "counts_reconcile"), ("users", "no_erased_user_left")}
+    assert on_tables == dict.fromkeys(rules | others, False)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,12 @@ def test_every_job_and_schedule_says_what_it_is_for(definitions: dg.Definitions)
     jobs = [
         job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__ASSET_JOB")
     ]
-    assert {job.name for job in jobs} == {"ingest_day", "retrain", "refresh_serving"}
+    assert {job.name for job in jobs} == {
+        "ingest_day",
+        "retrain",
+        "refresh_serving",
+        "housekeeping",
+    }
     for job in jobs:
         assert job.description
 

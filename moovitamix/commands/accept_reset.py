@@ -15,7 +15,7 @@ def accept_reset(yes: bool) -> None:
     For when a run was refused because the ids of the last pull are gone or stand for others.
     Nothing is deleted: the tables get another schema name, the files another folder. The lists
     are no longer served, for their ids mean other tracks now. Stopped at any moment, it can be
-    repeated. Let no Dagster run be under way.
+    repeated. Whoever is at work is waited for.
     """
     from moovitamix import reset
     from moovitamix.resources import Cache, Lake, Warehouse

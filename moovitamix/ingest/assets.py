@@ -69,7 +69,7 @@ def pull(
     """
     from moovitamix.ingest.contract import ENDPOINTS
     from moovitamix.ingest.ensure import ensure_pull
-    from moovitamix.ingest.pulls import count_dealt
+    from moovitamix.ingest.slices import count_dealt
 
     days = days_of(context.partition_time_window)
     try:

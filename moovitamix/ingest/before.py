@@ -1,6 +1,6 @@
 """Worlds of the past in the lake: what belonged to a source that has started anew since.
 
-    before/{name}/…      raw/, pulls/ and recommend/ as they were
+    before/{name}/…      raw/, pulls/, recommend/ and erasure/ as they were
     before/unfinished    the name of the one being set aside; while it is there, nobody pulls
 
 How the whole platform is reset is told in `reset.py`.
@@ -12,7 +12,7 @@ from moovitamix.errors import NothingToDo
 from moovitamix.ingest.lake import LakeStore
 
 _UNFINISHED = "before/unfinished"
-_FOLDERS = ("raw", "recommend", "pulls")
+_FOLDERS = ("raw", "recommend", "erasure", "pulls")
 
 
 def unfinished(lake: LakeStore) -> str | None:

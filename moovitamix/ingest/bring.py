@@ -1,7 +1,7 @@
 """What of a reading is new, and for which day, worked out part by part.
 
 A part holds all contents of its records, read now and known before, so that nothing else has to
-be in memory. The dealing rule is `deal.py`'s, what is written of it `pulls.py`'s.
+be in memory. The dealing rule is `deal.py`'s, what is written of it `keep.py`'s.
 """
 
 from __future__ import annotations
@@ -18,14 +18,22 @@ from moovitamix.ingest.contract import LISTENS, Endpoint, Rejected
 from moovitamix.ingest.deal import CLOCK_ERROR, PullTimes, deal
 from moovitamix.ingest.fetch import Reading, rejected_frame
 from moovitamix.ingest.gone import identified, still_gone
+from moovitamix.ingest.keep import Brought
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.ingest.pulls import Brought, EndpointCounts, Pull
+from moovitamix.ingest.pulls import EndpointCounts, Pull
 from moovitamix.ingest.settle import settle
+from moovitamix.ingest.slices import contents_on_disk, dealt_schema
 from moovitamix.ingest.spool import PART_ROWS, Spool, each_part
 
 
 def bring(
-    lake: LakeStore, reading: Reading, earlier: Sequence[Pull], times: PullTimes, folder: Path
+    lake: LakeStore,
+    reading: Reading,
+    earlier: Sequence[Pull],
+    times: PullTimes,
+    folder: Path,
+    *,
+    erased: int = 0,
 ) -> Brought:
     """Deal what no earlier pull held, or held as another content of its record.
 
@@ -35,9 +43,10 @@ def bring(
         earlier: The kept pulls, oldest first.
         times: Of this pull.
         folder: For what is worked out, an empty one.
+        erased: How many records of those who were erased have been left out of the reading.
     """
     endpoint, parts = reading.endpoint, reading.records.parts
-    distinct = reading.distinct
+    distinct = reading.distinct + erased
     known = pulls.known_contents_on_disk(lake, endpoint, earlier, folder / "known", parts)
     new = Spool.by_key(
         folder / "new", {**reading.records.schema, "day": pl.Date}, endpoint.key, parts
@@ -67,7 +76,7 @@ def bring(
         waiting += dealt.height - fresh.height - ahead.height
     gone = None if endpoint is LISTENS else _gone(lake, reading, known, earlier, times)
     stored = _by_day(folder / "stored", endpoint, dealt_to)
-    before = pulls.contents_on_disk(lake, endpoint, replaced, folder, parts)
+    before = contents_on_disk(lake, endpoint, replaced, folder, parts)
 
     def settled(part: int) -> pl.DataFrame:
         contents = new.part(part)
@@ -88,6 +97,7 @@ def bring(
         unknown_fields=reading.unknown,
         newest=newest,
         dealt=dict(sorted(dealt_to.items())),
+        erased=erased,
     )
     return Brought(counts, stored, dealt_to, reading.records, reading.rejected, gone)
 
@@ -127,7 +137,7 @@ def _by_day(folder: Path, endpoint: Endpoint, dealt_to: Counter[date]) -> Spool:
     days = pl.Series(list(part_of), dtype=pl.Date)
     numbers = pl.Series(list(part_of.values()), dtype=pl.UInt32)
     which = pl.col("day").replace_strict(days, numbers, return_dtype=pl.UInt32)
-    return Spool(folder, pulls.dealt_schema(endpoint), which, part + 1)
+    return Spool(folder, dealt_schema(endpoint), which, part + 1)
 
 
 def _reject_ahead(endpoint: Endpoint, ahead: pl.DataFrame) -> pl.DataFrame:

@@ -140,6 +140,7 @@ TRACKS = Endpoint("tracks", TrackRecord, ("id",), _schema(TrackRecord))
 USERS = Endpoint("users", UserRecord, ("id",), _schema(UserRecord))
 LISTENS = Endpoint("listen_history", ListenRecord, ("user_id", "created_at"), _schema(ListenRecord))
 ENDPOINTS = (TRACKS, USERS, LISTENS)
+BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 
 
 @dataclass(frozen=True)

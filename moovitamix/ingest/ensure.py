@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from moovitamix.errors import NothingToDo
 from moovitamix.ingest.before import refuse_while_unfinished
 from moovitamix.ingest.client import SourceClient
+from moovitamix.ingest.erased import Erased
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import covering_pull, last_day_over, pull_source
 from moovitamix.ingest.pulls import Pull
@@ -47,7 +48,9 @@ def ensure_pull(
         NothingToDo: When the last of the days is not over yet, or a reset is half done.
         SourceUnavailable: See `pull_source`.
         SourceContractError: See `pull_source`.
+        StoreUnavailable: When users were erased, and the key that tells whom is gone.
     """
+    from moovitamix.warehouse.erasures import those_erased
     from moovitamix.warehouse.judge import blocked_on
 
     if days[-1] > last_day_over(_present()):
@@ -64,10 +67,10 @@ def ensure_pull(
             if not blocked:
                 log(f"The pull of {kept.began:%Y-%m-%d %H:%M} UTC covers {days[-1]}")
                 return kept
-        return asyncio.run(_pull(source.address(), lake, log))
+        return asyncio.run(_pull(source.address(), lake, those_erased(warehouse, lake), log))
 
 
-async def _pull(url: str, lake: LakeStore, log: Log) -> Pull:
+async def _pull(url: str, lake: LakeStore, erased: Erased, log: Log) -> Pull:
     settings = get_settings()
     token = settings.source_token.get_secret_value() if settings.source_token else None
     log(f"Reading all of {url}")
@@ -76,10 +79,10 @@ async def _pull(url: str, lake: LakeStore, log: Log) -> Pull:
         pull = await pull_source(
             lake,
             client,
-            # Whoever may pull into this namespace is alone in it.
-            spool=settings.home_path / "spool" / settings.namespace,
+            spool=settings.spool,
             clock=_present,
             first_day=settings.first_day,
+            erased=erased,
             on_progress=progress,
             on_trouble=lambda trouble: log(f"Reading again, for {trouble}"),
         )

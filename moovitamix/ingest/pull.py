@@ -1,7 +1,7 @@
 """A pull: the source read once, its new contents dealt to days and kept as one.
 
 How the source is read is told by `fetch.py`, what of it is new by `bring.py`, the files by
-`pulls.py`. Who may pull at a time is the caller's business.
+`keep.py`. Who may pull at a time is the caller's business.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from moovitamix.ingest.bring import bring
 from moovitamix.ingest.client import SourceClient
 from moovitamix.ingest.contract import TRACKS, USERS
 from moovitamix.ingest.deal import PullTimes
+from moovitamix.ingest.erased import NOBODY, Erased, leave_out
 from moovitamix.ingest.fetch import Progress, Reading, read_source
+from moovitamix.ingest.keep import keep
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import Pull
 
@@ -43,6 +45,7 @@ async def pull_source(
     spool: Path,
     clock: Callable[[], datetime],
     first_day: date,
+    erased: Erased = NOBODY,
     on_progress: Progress = lambda *_: None,
     on_trouble: Callable[[str], None] = lambda _: None,
 ) -> Pull:
@@ -57,6 +60,7 @@ async def pull_source(
             record. It is emptied before and removed after the pull.
         clock: Tells the present, naive UTC.
         first_day: The first partition.
+        erased: Whose records are left out, and not kept.
         on_progress: Told the endpoint, the pages read and the pages expected.
         on_trouble: Told, in a sentence, why a reading was thrown away.
 
@@ -78,15 +82,16 @@ async def pull_source(
     shutil.rmtree(spool, ignore_errors=True)
     try:
         readings = await read_source(client, spool, on_progress=on_progress, on_trouble=on_trouble)
+        left_out = leave_out(readings, erased)
         if earlier:
             _refuse_another_world(lake, earlier[-1], readings, spool)
         brought = {
-            name: bring(lake, reading, earlier, times, spool / name)
+            name: bring(lake, reading, earlier, times, spool / name, erased=left_out[name])
             for name, reading in readings.items()
         }
         counts = {name: one.counts for name, one in brought.items()}
         pull = Pull(pulls.pull_name(began), began, max(began, clock()), over, counts)
-        pulls.keep(lake, pull, brought, spool)
+        keep(lake, pull, brought, spool)
     finally:
         shutil.rmtree(spool, ignore_errors=True)
     return pull

@@ -1,4 +1,4 @@
-"""The raw part of the lake: kept pulls, what each brought, and the slice of a day.
+"""The raw part of the lake: kept pulls, and the lists of what each brought.
 
 A pull is kept by writing its manifest, last of its files. What has no manifest is not there.
 
@@ -12,25 +12,18 @@ A pull is kept by writing its manifest, last of its files. What has no manifest 
 
 from __future__ import annotations
 
-import uuid
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import polars as pl
 
-from moovitamix.ingest.contract import ENDPOINTS, LISTENS, Endpoint
+from moovitamix.ingest.contract import Endpoint
 from moovitamix.ingest.fetch import REJECTED_SCHEMA
 from moovitamix.ingest.gone import GONE_SCHEMA
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.spool import PART_ROWS, Spool
-
-# Files of the lake that are written at once.
-_WRITERS = 8
 
 # After so long nobody is still writing the file of a matrix or a model.
 _ABANDONED_AFTER = timedelta(days=1)
@@ -39,10 +32,10 @@ _ABANDONED_AFTER = timedelta(days=1)
 class EndpointCounts(msgspec.Struct, frozen=True):
     """What a pull did with the records of an endpoint.
 
-    `distinct` = `stored` + `known` + `waiting` + `rejected`. `unknown_fields` counts received
-    records by the names of fields beyond the contract, `dealt` those stored by day. `newest` is
-    the last `created_at` that is not ahead of all clocks; null where there is none, and in
-    manifests of earlier versions, which lack `dealt` too.
+    `distinct` = `stored` + `known` + `waiting` + `rejected` + `erased`. `unknown_fields` counts
+    received records by the names of fields beyond the contract, `dealt` those stored by day.
+    `newest` is the last `created_at` that is not ahead of all clocks; null where there is none,
+    and in manifests of earlier versions, which lack `dealt` too.
     """
 
     pages: int
@@ -55,13 +48,14 @@ class EndpointCounts(msgspec.Struct, frozen=True):
     waiting: int
     rejected: int
     unknown_fields: dict[str, int] = {}
+    erased: int = 0
     newest: datetime | None = None
     dealt: dict[date, int] = {}
 
     @property
     def accounted(self) -> int:
         """How many records it is known what became of: all distinct ones, or we have lost some."""
-        return self.stored + self.known + self.waiting + self.rejected
+        return self.stored + self.known + self.waiting + self.rejected + self.erased
 
 
 class Pull(msgspec.Struct, frozen=True):
@@ -79,27 +73,6 @@ class Pull(msgspec.Struct, frozen=True):
         return {name: n for name, n in counts.items() if isinstance(n, int)}
 
 
-@dataclass(frozen=True)
-class Brought:
-    """What a pull brought of an endpoint, on disk until it is kept.
-
-    Args:
-        counts: For the manifest.
-        stored: The new contents with the `day` each was dealt to, all of a day in one part.
-        dealt_to: How many of them were dealt to each day.
-        seen: All records that the pull saw.
-        rejected: What broke the contract, columns as `fetch.REJECTED_SCHEMA`.
-        gone: Where records have ids: those not seen any more, columns as `gone.GONE_SCHEMA`.
-    """
-
-    counts: EndpointCounts
-    stored: Spool
-    dealt_to: Mapping[date, int]
-    seen: Spool
-    rejected: Spool
-    gone: pl.DataFrame | None = None
-
-
 def pull_name(began: datetime) -> str:
     """The name of the pull that began then: sortable, and fit for a path."""
     return f"{began:%Y%m%dT%H%M%S%f}Z"
@@ -115,70 +88,6 @@ def newest_pull(lake: LakeStore) -> Pull | None:
     """The kept pull that began last, or None."""
     manifests = [name for name in lake.names("pulls") if name.endswith("/manifest.json")]
     return msgspec.json.decode(lake.read_bytes(manifests[-1]), type=Pull) if manifests else None
-
-
-def keep(lake: LakeStore, pull: Pull, brought: Mapping[str, Brought], folder: Path) -> None:
-    """Write a pull's files, its manifest last: with it, the pull is kept.
-
-    Args:
-        lake: Where to.
-        pull: The manifest.
-        brought: By endpoint.
-        folder: For files on their way.
-    """
-    folder.mkdir(parents=True, exist_ok=True)  # nothing was spooled of an empty source
-    with ThreadPoolExecutor(_WRITERS) as writers:
-        written = [
-            writers.submit(write, lake, pull, endpoint, brought[endpoint.name], folder)
-            for endpoint in ENDPOINTS
-            for write in (_keep_days, _keep_lists)
-        ]
-        for one in written:
-            one.result()
-    lake.write_bytes(f"pulls/{pull.name}/manifest.json", msgspec.json.encode(pull))
-
-
-def _keep_days(
-    lake: LakeStore, pull: Pull, endpoint: Endpoint, brought: Brought, folder: Path
-) -> None:
-    """Write the new contents, a file a day."""
-    stored = brought.stored
-    for part in range(stored.parts):
-        days = stored.scan(part).select(pl.col("day").unique()).collect()["day"].to_list()
-        if len(days) == 1:
-            # One day may be as large as the source: on the first pull, all that is older.
-            of_day = stored.scan(part).drop("day")
-            _stream(lake, raw_file(endpoint.name, days[0], pull.name), of_day, folder)
-            continue
-        by_day = stored.part(part).partition_by("day", as_dict=True, include_key=False)
-        files = {raw_file(endpoint.name, day, pull.name): rows for (day,), rows in by_day.items()}
-        # Most are small: opening and moving them takes longer than their bytes.
-        with ThreadPoolExecutor(_WRITERS) as writers:
-            deque(writers.map(lake.write_parquet, files, files.values()), maxlen=0)
-
-
-def _keep_lists(
-    lake: LakeStore, pull: Pull, endpoint: Endpoint, brought: Brought, folder: Path
-) -> None:
-    """Write the files of what the pull stored, saw, rejected and missed."""
-    seen = list(dict.fromkeys([*endpoint.key, "created_at"]))
-    lists = {
-        "index": brought.stored.scan().select(*endpoint.key, "sha256", "day"),
-        "seen": brought.seen.scan().select(seen),
-        "rejected": brought.rejected.scan(),
-    }
-    for kind, rows in lists.items():
-        _stream(lake, pull_file(pull.name, endpoint.name, kind), rows, folder)
-    if brought.gone is not None:
-        lake.write_parquet(pull_file(pull.name, endpoint.name, "gone"), brought.gone)
-
-
-def _stream(lake: LakeStore, name: str, rows: pl.LazyFrame, folder: Path) -> None:
-    """Write a file of any size, by way of a local one."""
-    unfinished = folder / f"{uuid.uuid4().hex}.parquet"
-    rows.sink_parquet(unfinished, compression="zstd", compression_level=1, statistics=False)
-    lake.write_file(name, unfinished)
-    unfinished.unlink()
 
 
 def sweep(lake: LakeStore, kept: Sequence[Pull]) -> None:
@@ -222,7 +131,7 @@ def known_contents_on_disk(
     known = Spool.by_key(folder, schema, endpoint.key, parts)
     for pull in pulls:
         name = pull_file(pull.name, endpoint.name, "index")
-        for rows in _slices(lake, name, folder):
+        for rows in rows_of_file(lake, name, folder):
             known.add(rows.with_columns(pull=pl.lit(pull.name)))
     return known
 
@@ -259,12 +168,12 @@ def seen_on_disk(
     """The same as `seen_keys`, on disk in parts by key."""
     schema = {name: endpoint.schema[name] for name in (*endpoint.key, "created_at")}
     seen = Spool.by_key(folder / f"seen-{endpoint.name}", schema, endpoint.key, parts)
-    for rows in _slices(lake, pull_file(pull.name, endpoint.name, "seen"), folder):
+    for rows in rows_of_file(lake, pull_file(pull.name, endpoint.name, "seen"), folder):
         seen.add(rows)
     return seen
 
 
-def _slices(lake: LakeStore, name: str, folder: Path) -> Iterator[pl.DataFrame]:
+def rows_of_file(lake: LakeStore, name: str, folder: Path) -> Iterator[pl.DataFrame]:
     """The rows of a file of the lake, few enough at a time to hold."""
     folder.mkdir(parents=True, exist_ok=True)
     local = folder / "fetched.parquet"
@@ -278,126 +187,49 @@ def rejected_on(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> pl
 
     Columns as `fetch.REJECTED_SCHEMA`, and `day` and `pull`.
     """
-    pulls = [pull for pull in kept_pulls(lake) if pull.over in set(days)]
+    wanted = set(days)
     frames = [
-        lake.read_parquet([pull_file(pull.name, endpoint.name, "rejected")]).with_columns(
-            day=pl.lit(pull.over), pull=pl.lit(pull.name)
-        )
-        for pull in pulls
+        lake.read_parquet([name]).with_columns(day=pl.lit(pull.over), pull=pl.lit(pull.name))
+        for pull in kept_pulls(lake)
+        # What was loaded long ago is kept no longer: see `prune.py`.
+        if pull.over in wanted
+        and lake.exists(name := pull_file(pull.name, endpoint.name, "rejected"))
     ]
     schema = {**REJECTED_SCHEMA, "day": pl.Date, "pull": pl.String}
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
 
-def read_contents(lake: LakeStore, endpoint: Endpoint, wanted: pl.DataFrame) -> pl.DataFrame:
-    """The records of some contents.
+def brought_after(lake: LakeStore, endpoint: Endpoint, records: pl.DataFrame) -> pl.DataFrame:
+    """Those of some records of which a later pull has brought a good content.
 
     Args:
-        lake: Where from.
+        lake: Which.
         endpoint: Whose.
-        wanted: Rows of `known_contents` or `latest_contents`.
-
-    Returns:
-        The contract's columns, `sha256`, `day`, `pull`; for listens also `listened_at`.
+        records: With the endpoint's key and `pull`, and whatever else.
     """
-    frames = [
-        lake.read_parquet([raw_file(endpoint.name, day, pull)]).with_columns(
-            day=pl.lit(day), pull=pl.lit(pull)
+    found = records.clear()
+    oldest = records["pull"].min()
+    for pull in kept_pulls(lake):
+        if found.height == records.height or oldest is None or pull.name <= str(oldest):
+            continue
+        index = lake.read_parquet(
+            [pull_file(pull.name, endpoint.name, "index")], columns=list(endpoint.key)
         )
-        for day, pull in wanted.select("day", "pull").unique().sort("day", "pull").iter_rows()
-    ]
-    if not frames:
-        return empty_contents(endpoint)
-    return pl.concat(frames).join(wanted, on=["sha256", "day", "pull"], how="semi")
+        waiting = records.filter(pl.col("pull") < pull.name)
+        found = pl.concat([found, waiting.join(index, on=list(endpoint.key), how="semi")]).unique()
+    return found
 
 
-def contents_on_disk(
-    lake: LakeStore, endpoint: Endpoint, wanted: pl.DataFrame, folder: Path, parts: int
-) -> Spool:
-    """The same as `read_contents`, on disk in parts by key, without `day` and `pull`."""
-    schema = {name: kind for name, kind in dealt_schema(endpoint).items() if name != "day"}
-    contents = Spool.by_key(folder / "contents", schema, endpoint.key, parts)
-    for (day, pull), of_file in wanted.partition_by("day", "pull", as_dict=True).items():
-        for rows in _slices(lake, raw_file(endpoint.name, day, pull), folder):
-            contents.add(rows.join(of_file, on="sha256", how="semi"))
-    return contents
-
-
-def dealt_schema(endpoint: Endpoint) -> dict[str, pl.DataType | type[pl.DataType]]:
-    """The columns of contents that were dealt to a day."""
-    listened = {"listened_at": pl.List(pl.Datetime("us"))} if endpoint is LISTENS else {}
-    return {**endpoint.schema, "sha256": pl.Binary, "day": pl.Date, **listened}
-
-
-def empty_contents(endpoint: Endpoint) -> pl.DataFrame:
-    """What `read_contents` gives for nothing wanted."""
-    listened = {"listened_at": pl.List(pl.Datetime("us"))} if endpoint is LISTENS else {}
-    return pl.DataFrame(
-        schema={
-            **endpoint.schema,
-            "sha256": pl.Binary,
-            **listened,
-            "day": pl.Date,
-            "pull": pl.String,
-        }
-    )
-
-
-def read_days(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> pl.DataFrame:
-    """The slice of some days: what was dealt to them and has not been replaced since."""
-    frames = [empty_contents(endpoint), *iterate_days(lake, endpoint, days)]
-    return pl.concat(frames)
-
-
-def iterate_days(
-    lake: LakeStore, endpoint: Endpoint, days: Sequence[date]
-) -> Iterator[pl.DataFrame]:
-    """The slice of some days as `read_days` gives it, one file of the lake at a time.
-
-    A content is replaced when a later pull brought another one of its record. So only the indexes
-    of pulls later than a file's own are looked at: none, where one pull brought all.
-    """
-    for day, pull, replaced in _files_of(lake, endpoint, days):
-        frame = lake.read_parquet([raw_file(endpoint.name, day, pull)])
-        if replaced is not None:
-            frame = frame.join(replaced, on=list(endpoint.key), how="anti", maintain_order="left")
-        if frame.height:
-            yield frame.with_columns(day=pl.lit(day), pull=pl.lit(pull))
-
-
-def count_dealt(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> int:
-    """How many records the slice of some days holds."""
-    return sum(frame.height for frame in iterate_days(lake, endpoint, days))
-
-
-def _files_of(
-    lake: LakeStore, endpoint: Endpoint, days: Sequence[date]
-) -> Iterator[tuple[date, str, pl.DataFrame | None]]:
-    """Day and pull of each file of some days, the newest pull's first, and what replaced of it."""
-    kept = [pull.name for pull in kept_pulls(lake)]
-    of_pull: dict[str, list[date]] = {}
-    for day in days:
-        for name in lake.names(f"raw/{endpoint.name}/day={day}"):
-            pull = name.rpartition("/")[2].removeprefix("pull=").removesuffix(".parquet")
-            of_pull.setdefault(pull, []).append(day)
-    replaced: pl.DataFrame | None = None
-    seen = len(kept)
-    for place in sorted((kept.index(pull) for pull in of_pull if pull in kept), reverse=True):
-        later = kept[place + 1 : seen]
-        seen = place + 1
-        if later:
-            files = [pull_file(pull, endpoint.name, "index") for pull in later]
-            brought = lake.read_parquet(files, columns=list(endpoint.key))
-            replaced = brought if replaced is None else pl.concat([replaced, brought])
-        for day in of_pull[kept[place]]:
-            yield day, kept[place], replaced
+def manifest_file(pull: str) -> str:
+    """The file with which a pull is kept."""
+    return f"pulls/{pull}/manifest.json"
 
 
 def raw_file(endpoint: str, day: date, pull: str) -> str:
-    """The name of the file with the contents that a pull dealt to a day."""
+    """The file of the contents that a pull dealt to a day."""
     return f"raw/{endpoint}/day={day}/pull={pull}.parquet"
 
 
 def pull_file(pull: str, endpoint: str, kind: str) -> str:
-    """The name of a pull's list: `index`, `seen`, `rejected` or `gone`."""
+    """The file of a pull of a kind: `index`, `seen`, `rejected` or `gone`."""
     return f"pulls/{pull}/{endpoint}.{kind}.parquet"

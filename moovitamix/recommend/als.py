@@ -185,6 +185,17 @@ def fold_in(model: AlsModel, matrix: UserItemMatrix) -> NDArray[np.float32]:
     return model.solve_users(in_columns(matrix, model.tracks))
 
 
+def forget_users(model: AlsModel, users: NDArray[np.int64]) -> AlsModel:
+    """The model without the factors of some users; those of the tracks stay as they are.
+
+    Args:
+        model: Any model.
+        users: int64 ids; those that the model does not know make no difference.
+    """
+    left = ~np.isin(model.users, users)
+    return replace(model, users=model.users[left], user_factors=model.user_factors[left])
+
+
 def encode_model(model: AlsModel) -> bytes:
     """A model as one file: arrays and a JSON header, no pickle."""
     header = {

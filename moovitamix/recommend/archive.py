@@ -87,6 +87,20 @@ def unpack(kind: str, content: bytes) -> tuple[dict[str, Any], dict[str, np.ndar
     return header, arrays
 
 
+def peek(content: bytes, name: str) -> np.ndarray:
+    """One array of a file made by `pack`, without the others, and whatever its kind.
+
+    Raises:
+        DamagedArtifact: When it cannot be read.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            found: np.ndarray = file[name]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise damaged("archive", str(error) or type(error).__name__) from error
+    return found
+
+
 def damaged(kind: str, why: str) -> DamagedArtifact:
     """The error that tells of a damaged file of some kind, and what to do about it."""
     return DamagedArtifact(

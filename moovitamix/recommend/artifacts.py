@@ -79,6 +79,11 @@ def load_current_matrix(lake: LakeStore) -> UserItemMatrix:
     return matrix
 
 
+def withdraw_matrix(lake: LakeStore) -> None:
+    """Let no matrix be the current one."""
+    lake.remove(_MATRIX_POINTER)
+
+
 def store_model(lake: LakeStore, run_id: str, model: AlsModel) -> str:
     """Write the model of a run. Returns its folder, to be registered as its artifact."""
     folder = f"recommend/models/run={run_id}"

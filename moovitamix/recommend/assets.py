@@ -40,8 +40,9 @@ def user_features(
 
     with warehouse.connect() as connection:
         published = interactions.published(connection)
-    frame = features.read_user_features(warehouse, published.as_of)
-    pointer = artifacts.store_features(lake.open(), frame, published.as_of, published.pull)
+    with warehouse.hold_erasures():
+        frame = features.read_user_features(warehouse, published.as_of)
+        pointer = artifacts.store_features(lake.open(), frame, published.as_of, published.pull)
     silent = frame.filter(plays=0).height
     context.log.info(f"{frame.height} users, {silent} of them have not listened yet")
     return dg.MaterializeResult(
@@ -74,9 +75,10 @@ def user_item_matrix(
 
     with warehouse.connect() as connection:
         published = interactions.published(connection)
-    plays = interactions.read_interactions(warehouse, published.as_of)
-    matrix = build_matrix(plays, MatrixParameters(), published.as_of)
-    pointer = artifacts.store_matrix(lake.open(), matrix, published.pull)
+    with warehouse.hold_erasures():
+        plays = interactions.read_interactions(warehouse, published.as_of)
+        matrix = build_matrix(plays, MatrixParameters(), published.as_of)
+        pointer = artifacts.store_matrix(lake.open(), matrix, published.pull)
     users, tracks = matrix.values.shape
     context.log.info(
         f"{plays.height} plays: {users} users, {tracks} tracks, {matrix.values.nnz} pairs"
@@ -108,9 +110,10 @@ def als_model(
     from moovitamix.recommend import training
     from moovitamix.recommend.als import AlsParameters
 
-    candidate = training.fit_candidate(
-        warehouse, lake.open(), context.run.run_id, AlsParameters(), _progress(context, "fit")
-    )
+    with warehouse.hold_erasures():
+        candidate = training.fit_candidate(
+            warehouse, lake.open(), context.run.run_id, AlsParameters(), _progress(context, "fit")
+        )
     context.log.info(f"version {candidate.version} is registered as a candidate")
     return dg.MaterializeResult(
         metadata={

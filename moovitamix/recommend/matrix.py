@@ -156,6 +156,27 @@ def select_users(matrix: UserItemMatrix, users: NDArray[np.int64]) -> UserItemMa
     )
 
 
+def without_users(matrix: UserItemMatrix, users: NDArray[np.int64]) -> UserItemMatrix:
+    """The matrix without some users, and without the tracks that only they have heard.
+
+    Args:
+        matrix: Any matrix.
+        users: int64 ids; those that are not in the matrix make no difference.
+    """
+    values = matrix.values[~np.isin(matrix.users, users)]
+    heard = np.diff(values.tocsc().indptr) > 0
+    values = csr_matrix(values[:, heard])
+    values.sort_indices()
+    left, tracks = matrix.users[~np.isin(matrix.users, users)], matrix.tracks[heard]
+    return replace(
+        matrix,
+        values=values,
+        users=left,
+        tracks=tracks,
+        fingerprint=_fingerprint(values, left, tracks, matrix.parameters),
+    )
+
+
 def in_columns(matrix: UserItemMatrix, tracks: NDArray[np.int64]) -> csr_matrix:
     """The matrix' values under other columns; plays of tracks not among them fall away.
 

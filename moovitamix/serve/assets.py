@@ -64,7 +64,7 @@ def generation(
     from moovitamix.serve.publish import publish_generation
 
     store = lake.open()
-    with cache.connect() as client:
+    with warehouse.hold_erasures(), cache.connect() as client:
         published = publish_generation(
             client,
             cache.prefix,

@@ -1,6 +1,6 @@
 """The `warehouse` stage as Dagster assets: staged, judged, and published as one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,9 @@ def staged_tracks(
     from moovitamix.warehouse.stage import tracks_slice
 
     days = days_of(context.partition_time_window)
-    return _stage(context, warehouse, "staged_tracks", days, tracks_slice(lake.open(), days))
+    return _stage(
+        context, warehouse, "staged_tracks", days, lambda: tracks_slice(lake.open(), days)
+    )
 
 
 @dg.asset(
@@ -53,7 +55,7 @@ def staged_users(
     from moovitamix.warehouse.stage import users_slice
 
     days = days_of(context.partition_time_window)
-    return _stage(context, warehouse, "staged_users", days, users_slice(lake.open(), days))
+    return _stage(context, warehouse, "staged_users", days, lambda: users_slice(lake.open(), days))
 
 
 @dg.asset(
@@ -71,7 +73,9 @@ def staged_listens(
     from moovitamix.warehouse.stage import listens_by_file
 
     days = days_of(context.partition_time_window)
-    return _stage(context, warehouse, "staged_listens", days, listens_by_file(lake.open(), days))
+    return _stage(
+        context, warehouse, "staged_listens", days, lambda: listens_by_file(lake.open(), days)
+    )
 
 
 def _stage(
@@ -79,13 +83,13 @@ def _stage(
     warehouse: Warehouse,
     table: str,
     days: Sequence[date],
-    rows: "pl.DataFrame | Iterator[pl.DataFrame]",
+    read: "Callable[[], pl.DataFrame | Iterator[pl.DataFrame]]",
 ) -> dg.MaterializeResult[Any]:
     from moovitamix.warehouse.judge import expect_verdicts
     from moovitamix.warehouse.stage import copy_to_staging
 
-    with warehouse.connect() as connection:
-        staged = copy_to_staging(connection, table, context.run.run_id, rows)
+    with warehouse.hold_erasures(), warehouse.connect() as connection:
+        staged = copy_to_staging(connection, table, context.run.run_id, read())
         expect_verdicts(connection, run_id=context.run.run_id, endpoint=table, days=days)
     context.log.info(f"Staged {staged:,} rows of {len(days)} days")
     return dg.MaterializeResult(metadata={"staged_rows": staged, "days": len(days)})
@@ -119,6 +123,7 @@ def publication(
     from moovitamix.ingest.contract import ENDPOINTS, TRACKS, USERS
     from moovitamix.ingest.pulls import gone_keys, newest_pull, rejected_on
     from moovitamix.warehouse.publish import publish
+    from moovitamix.warehouse.quarantine import resolve_mended
 
     store = lake.open()
     days = days_of(context.partition_time_window)
@@ -128,7 +133,7 @@ def publication(
             "The lake holds no pull any more: it was set aside while this run was under way. "
             "Run `moovitamix run` again."
         )
-    with warehouse.connect() as connection:
+    with warehouse.hold_erasures(), warehouse.connect() as connection:
         outcome = publish(
             connection,
             run_id=context.run.run_id,
@@ -137,11 +142,14 @@ def publication(
             rejected={one.name: rejected_on(store, one, days) for one in ENDPOINTS},
             gone={one.name: gone_keys(store, one, newest) for one in (TRACKS, USERS)},
         )
+        mended = resolve_mended(connection, store)
     context.log.info(
         f"Published {len(outcome.published)} days: "
         f"{outcome.inserted['listen_history']:,} new listens, "
         f"{outcome.known_listens:,} known, {outcome.quarantined_listens:,} in quarantine"
     )
+    if mended:
+        context.log.info(f"{mended:,} records that waited in quarantine were mended at the source")
     if outcome.accepted:
         context.log.warning(
             f"Published although a rule is broken, for its verdict was accepted: "

@@ -5,19 +5,21 @@ A folder is registered before the first file is written, so that none is ever mi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import polars as pl
 import psycopg
 
-from moovitamix.errors import NothingToDo
+from moovitamix.errors import NothingToDo, SettingsError
+from moovitamix.ingest.named import NAMED_SCHEMA, Named, named_by_id
 from moovitamix.warehouse.export import export_tables
 from moovitamix.warehouse.export_files import leave_out
-from moovitamix.warehouse.export_folder import Manifest, opened
+from moovitamix.warehouse.export_folder import Manifest, opened, read_manifest
 
 if TYPE_CHECKING:
     from moovitamix.resources import Warehouse
@@ -82,7 +84,7 @@ def export(
     with warehouse.connect() as connection:
         for path, formats in folders.items():
             connection.execute(_PROMISE, (str(path), "+".join(formats)))
-    with warehouse.connect() as connection:
+    with warehouse.hold_erasures(), warehouse.connect() as connection:
         connection.commit()
         manifests = export_tables(connection, folders, on_wait=on_wait)
     with warehouse.connect() as connection:
@@ -177,3 +179,29 @@ def forget_users(folder: Path, ids: Collection[int]) -> int:
         if any(left_out.values()):
             held.replace(msgspec.structs.replace(manifest, files=files))
     return sum(left_out.values())
+
+
+def named_in_exports(connection: psycopg.Connection) -> Iterator[Named]:
+    """Everybody whom the exports of this machine name, a file at a time."""
+    for one in registered(connection):
+        try:
+            manifest = read_manifest(one.folder)
+        except SettingsError:
+            continue  # somebody else's by now
+        for file in manifest.files if manifest else []:
+            if file.table in _USER_COLUMNS and (one.folder / file.name).exists():
+                yield _named_in_file(one.folder / file.name, file.table)
+
+
+def _named_in_file(path: Path, table: str) -> Named:
+    place, column = f"exports/{table}", _USER_COLUMNS[table]
+    if path.suffix == ".csv":
+        rows = pl.scan_csv(path, schema_overrides={column: pl.Int64}, infer_schema=False)
+    else:
+        rows = pl.scan_parquet(path)
+    if table != "users":
+        return named_by_id(place, rows.select(pl.col(column).unique()).collect().to_series())
+    found = rows.select(pl.col(column).alias("id"), pl.col("created_at").alias("at")).collect()
+    if found["at"].dtype == pl.String:
+        found = found.with_columns(pl.col("at").str.to_datetime(time_unit="us"))
+    return Named(place, "account", found.cast(NAMED_SCHEMA))

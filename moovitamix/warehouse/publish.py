@@ -13,7 +13,8 @@ import polars as pl
 import psycopg
 
 from moovitamix.errors import MoovitaMixError, NothingToDo
-from moovitamix.ingest.contract import ENDPOINTS
+from moovitamix.ingest.contract import BY_NAME, ENDPOINTS
+from moovitamix.ingest.whose import key_text
 from moovitamix.warehouse import statements
 from moovitamix.warehouse.acceptance import may_withdraw
 from moovitamix.warehouse.collapse import compare
@@ -240,8 +241,8 @@ def _quarantine_rejected(
     connection: psycopg.Connection, rejected: Mapping[str, pl.DataFrame]
 ) -> int:
     rows = [
-        {"endpoint": endpoint, **row}
-        for endpoint, frame in rejected.items()
+        {"endpoint": name, "key": key_text(BY_NAME[name], row["payload"]), **row}
+        for name, frame in rejected.items()
         for row in frame.iter_rows(named=True)
     ]
     if rows:

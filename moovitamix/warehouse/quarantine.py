@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import msgspec
 import polars as pl
@@ -17,7 +17,9 @@ import psycopg
 
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS, Endpoint, decode_records
 from moovitamix.ingest.deal import PullTimes, deal
+from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import last_day_over
+from moovitamix.ingest.pulls import brought_after
 from moovitamix.warehouse.publish import load_staged, take_turn
 from moovitamix.warehouse.stage import copy_to_staging, typed_listens, typed_tracks, typed_users
 
@@ -57,9 +59,24 @@ UPDATE quarantine SET resolved_at = now(), last_tried = now()
 WHERE endpoint = %(endpoint)s AND sha256 = ANY(%(sha256)s)
 """
 
+# Of listens the moment must be known as well as the user.
+_KEYED = """
+SELECT sha256, pull, key FROM quarantine
+WHERE endpoint = %(endpoint)s AND resolved_at IS NULL AND key IS NOT NULL
+  AND (endpoint <> 'listen_history' OR key LIKE '%% %%')
+"""
+
 _STILL_BROKEN = """
 UPDATE quarantine SET last_tried = now(), field = %(field)s, reason = %(reason)s
 WHERE endpoint = %(endpoint)s AND sha256 = sha256(%(payload)s) AND resolved_at IS NULL
+"""
+
+# A rejected record that the source still sends is tried again by each publication that follows a
+# pull. Listens of the unknown wait for as long as it takes: nothing else would bring them back.
+_FORGET = """
+DELETE FROM quarantine
+WHERE resolved_at < %(before)s
+   OR (resolved_at IS NULL AND endpoint <> 'listens' AND last_tried < %(before)s)
 """
 
 # Within a transaction `now()` stands still.
@@ -149,6 +166,44 @@ def retry(connection: psycopg.Connection, *, present: datetime, first_day: date)
         loaded.inserted,
         waiting_groups(connection),
     )
+
+
+def resolve_mended(connection: psycopg.Connection, lake: LakeStore) -> int:
+    """Resolve rejected records that a later pull has brought as good ones; how many.
+
+    Told by the lake alone, so that it does not depend on the order in which days are loaded. A
+    record that returns to the content it had before it broke brings nothing new: it goes on
+    waiting, until it is too old to be kept.
+
+    Args:
+        connection: A transaction of the warehouse; the caller commits it.
+        lake: Where the pulls are.
+    """
+    resolved = 0
+    for endpoint in ENDPOINTS:
+        rows = connection.execute(_KEYED, {"endpoint": endpoint.name}).fetchall()
+        if not rows:
+            continue
+        waiting = pl.DataFrame(
+            [(bytes(sha256), pull, *key.split(" ")) for sha256, pull, key in rows],
+            schema={
+                "sha256": pl.Binary,
+                "pull": pl.String,
+                **dict.fromkeys(endpoint.key, pl.String),
+            },
+            orient="row",
+        ).with_columns(pl.col(endpoint.key).cast(pl.Int64))
+        keys = waiting.cast({name: endpoint.schema[name] for name in endpoint.key})
+        mended = brought_after(lake, endpoint, keys)["sha256"].to_list()
+        resolved += connection.execute(
+            _RESOLVE, {"endpoint": endpoint.name, "sha256": mended}
+        ).rowcount
+    return resolved
+
+
+def forget(connection: psycopg.Connection, before: datetime) -> int:
+    """Delete what was resolved, or last sent broken, before a moment in UTC; how many rows."""
+    return connection.execute(_FORGET, {"before": before.replace(tzinfo=UTC)}).rowcount
 
 
 def _decoded_again(

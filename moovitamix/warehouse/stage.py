@@ -14,15 +14,9 @@ from psycopg import sql
 
 from moovitamix.ingest.contract import LISTENS, TRACKS, USERS, Endpoint
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.ingest.pulls import (
-    empty_contents,
-    iterate_days,
-    kept_pulls,
-    latest_contents,
-    read_contents,
-    read_days,
-)
+from moovitamix.ingest.pulls import kept_pulls, latest_contents
 from moovitamix.ingest.settle import explode
+from moovitamix.ingest.slices import empty_contents, iterate_days, read_contents, read_days
 
 # Text for COPY is made of so many rows at a time.
 ROWS_A_WRITE = 20_000

@@ -145,10 +145,11 @@ ON CONFLICT ON CONSTRAINT uq_listen_history_natural DO NOTHING
 """
 
 UNRESOLVED_LISTENS = """
-INSERT INTO quarantine AS q (endpoint, sha256, payload, day, pull, reason, field)
+INSERT INTO quarantine AS q (endpoint, sha256, payload, day, pull, reason, field, key)
 SELECT 'listens', sha256(payload), payload, day, pull,
-       CASE WHEN field = 'user_id' THEN 'Unknown user' ELSE 'Unknown track' END, field
+       CASE WHEN field = 'user_id' THEN 'Unknown user' ELSE 'Unknown track' END, field, key
 FROM (SELECT l.day, l.pull,
+             l.user_id || ' ' || (extract(epoch FROM l.recorded_at) * 1000000)::bigint AS key,
              CASE WHEN u.id IS NULL THEN 'user_id' ELSE 'track_id' END AS field,
              convert_to(json_build_object(
                  'user_id', l.user_id, 'track_id', l.track_id, 'listened_at', l.listened_at,
@@ -188,9 +189,9 @@ SELECT count(*) FROM loaded
 """
 
 REJECTED = """
-INSERT INTO quarantine AS q (endpoint, sha256, payload, day, pull, reason, field)
-VALUES (%(endpoint)s, %(sha256)s, %(payload)s, %(day)s, %(pull)s, %(reason)s, %(field)s)
-ON CONFLICT (endpoint, sha256) DO UPDATE SET last_tried = now()
+INSERT INTO quarantine AS q (endpoint, sha256, payload, day, pull, reason, field, key)
+VALUES (%(endpoint)s, %(sha256)s, %(payload)s, %(day)s, %(pull)s, %(reason)s, %(field)s, %(key)s)
+ON CONFLICT (endpoint, sha256) DO UPDATE SET last_tried = now(), key = excluded.key
 """
 
 # Tracks and users that the newest pull did not see any more, and those that came back. A

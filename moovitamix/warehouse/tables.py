@@ -150,7 +150,25 @@ quarantine = Table(
     Column("first_seen", OurMoment, nullable=False, server_default=text("now()")),
     Column("last_tried", OurMoment, nullable=False, server_default=text("now()")),
     Column("resolved_at", OurMoment),
+    Column(
+        "key", Text, comment="Whose record it is, where that can be read: see `ingest/whose.py`."
+    ),
     comment="What could not be loaded, and why; tried again by each later load.",
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column(
+        "kind",
+        Text,
+        nullable=False,
+        comment="account: of an id; person: of an id and when its account was created.",
+    ),
+    Column("erased_at", OurMoment, nullable=False, server_default=text("now()")),
+    CheckConstraint("kind IN ('account', 'person')", name="known_kind"),
+    comment="Who was erased, as keyed hashes; the key is in the lake.",
 )
 
 published_days = Table(

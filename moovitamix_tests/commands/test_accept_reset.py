@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from moovitamix.ingest import before
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import kept_pulls, newest_pull
 from moovitamix.recommend.artifacts import current_matrix, store_matrix
-from moovitamix.resources import Warehouse
+from moovitamix.resources import Cache, Warehouse
 from moovitamix.serve.generations import current_key
 from moovitamix.settings import get_settings
 from moovitamix.warehouse.days import published_days
@@ -123,6 +124,22 @@ def test_without_redis_nothing_is_changed(
     assert isinstance(command("source", "accept-reset", "--yes").exception, StoreUnavailable)
     assert contents(warehouse) == old
     assert lake.names("") == files
+
+
+def test_a_step_of_a_run_that_is_past_its_pull_is_waited_for(
+    warehouse: Warehouse, lake: LakeStore, valkey_url: str, old: Contents
+) -> None:
+    noticed = threading.Event()
+    cache = Cache(url=valkey_url, namespace=warehouse.schema_name)
+    resetting = threading.Thread(
+        target=lambda: reset.set_aside(warehouse, lake, cache, on_wait=noticed.set)
+    )
+    with warehouse.hold_erasures():
+        resetting.start()
+        assert noticed.wait(20)
+        assert contents(warehouse) == old
+    resetting.join(30)
+    expect_set_aside(warehouse, lake, old)
 
 
 class Killed(BaseException):

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from moovitamix.ingest.client import SourceClient
+from moovitamix.ingest.erased import NOBODY, Erased
 from moovitamix.ingest.fetch import Reading, read_source
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import pull_source
@@ -32,13 +33,24 @@ def at(day: int, hour: int = 12, minute: int = 0) -> datetime:
     return datetime(2026, 11, day, hour, minute)  # noqa: DTZ001
 
 
-def pull_at(lake: LakeStore, source: ReferenceSource, moment: datetime = NOON) -> Pull:
+def pull_at(
+    lake: LakeStore,
+    source: ReferenceSource,
+    moment: datetime = NOON,
+    *,
+    erased: Erased = NOBODY,
+) -> Pull:
     """Pull everything from a running source, the clock standing at that moment."""
 
     async def pull() -> Pull:
         async with SourceClient(source.url) as client:
             return await pull_source(
-                lake, client, spool=spool, clock=lambda: moment, first_day=FIRST_DAY
+                lake,
+                client,
+                spool=spool,
+                clock=lambda: moment,
+                first_day=FIRST_DAY,
+                erased=erased,
             )
 
     with tempfile.TemporaryDirectory() as folder:

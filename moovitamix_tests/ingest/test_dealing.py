@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 
 from moovitamix.ingest import bring as bring_module
 from moovitamix.ingest import fetch as fetch_module
-from moovitamix.ingest import pulls
+from moovitamix.ingest import pulls, slices
 from moovitamix.ingest import spool as spool_module
 from moovitamix.ingest.bring import bring
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, Endpoint
 from moovitamix.ingest.deal import CLOCK_ERROR, PullTimes
 from moovitamix.ingest.fetch import REJECTED_SCHEMA, Reading
+from moovitamix.ingest.keep import keep
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import last_day_over
 from moovitamix.ingest.pulls import Pull
@@ -58,7 +59,7 @@ def tracks(source: ReferenceSource) -> ReferenceSource:
 
 def days_of(lake: LakeStore, track_id: int) -> list[tuple[date, str]]:
     """The days whose slices hold a track, and its name there."""
-    found = pulls.read_days(lake, TRACKS, ALL_DAYS).filter(pl.col("id") == track_id)
+    found = slices.read_days(lake, TRACKS, ALL_DAYS).filter(pl.col("id") == track_id)
     return found.select("day", "name").rows()
 
 
@@ -103,7 +104,7 @@ def test_what_a_listen_that_grows_every_night_has_added_keeps_its_night(
         heard = list(range(20, night + 1))
         source.listens = [a_listen(1, heard, at(20), at(night, 23))]
         pull_at(lake, source, at(night + 1))
-    (record,) = pulls.read_days(lake, LISTENS, ALL_DAYS).to_dicts()
+    (record,) = slices.read_days(lake, LISTENS, ALL_DAYS).to_dicts()
     assert record["items"] == heard
     assert record["listened_at"] == [at(20), *(at(night, 23) for night in range(21, 25))]
 
@@ -156,7 +157,7 @@ def test_a_pull_in_many_parts_gives_what_a_pull_in_one_gives(
     for endpoint in ENDPOINTS:
         order = [*endpoint.key, "sha256"]
         many, one = (
-            pulls.read_days(each, endpoint, ALL_DAYS).sort(order) for each in (lake, in_one)
+            slices.read_days(each, endpoint, ALL_DAYS).sort(order) for each in (lake, in_one)
         )
         assert many.equals(one)
         many, one = (pulls.rejected_on(each, endpoint, ALL_DAYS) for each in (lake, in_one))
@@ -211,7 +212,7 @@ def keep_reading(
             brought[each.name] = bring(lake, reading, earlier, times, place)
         counts = {name: one.counts for name, one in brought.items()}
         pull = Pull(pulls.pull_name(began), began, began, times.over, counts)
-        pulls.keep(lake, pull, brought, folder)
+        keep(lake, pull, brought, folder)
     return pull
 
 
@@ -262,6 +263,6 @@ def test_every_content_of_every_pull_is_dealt_once_to_one_day_or_counted_as_wait
         every = pulls.known_contents(lake, endpoint, kept)
         assert Counter((row[:-3], row[-3]) for row in every.iter_rows()) == dealt
         assert every["day"].null_count() == 0
-        stored = pulls.read_contents(lake, endpoint, every)
+        stored = slices.read_contents(lake, endpoint, every)
         assert stored.height == every.height, "each is in the file of its day"
-        assert pulls.read_days(lake, endpoint, ALL_DAYS).height == len(latest)
+        assert slices.read_days(lake, endpoint, ALL_DAYS).height == len(latest)

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from moovitamix.errors import SourceContractError, SourceUnavailable
-from moovitamix.ingest import pulls
+from moovitamix.ingest import pulls, slices
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS, Endpoint
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import covering_pull
@@ -49,12 +49,12 @@ def small(source: ReferenceSource) -> ReferenceSource:
 
 
 def slice_of(lake: LakeStore, endpoint: Endpoint, *days: int) -> pl.DataFrame:
-    return pulls.read_days(lake, endpoint, [day(number) for number in days])
+    return slices.read_days(lake, endpoint, [day(number) for number in days])
 
 
 def plays(lake: LakeStore) -> set[tuple[Any, ...]]:
     """User, track, nth and moment of all listens in the lake."""
-    exploded = explode(pulls.read_days(lake, LISTENS, ALL_DAYS))
+    exploded = explode(slices.read_days(lake, LISTENS, ALL_DAYS))
     return set(exploded.select("user_id", "track_id", "nth", "listened_at").rows())
 
 
@@ -72,7 +72,7 @@ def test_the_first_pull_stores_everything_that_is_over_and_counts_add_up(lake: L
     assert pull.counts["listen_history"].rejected == 7
     held = {"tracks": source.tracks, "users": source.users, "listen_history": source.listens}
     for endpoint in ENDPOINTS:
-        stored = pulls.read_days(lake, endpoint, ALL_DAYS)
+        stored = slices.read_days(lake, endpoint, ALL_DAYS)
         started = [r for r in held[endpoint.name] if r["created_at"] < "2026-11-21"]
         assert stored.height == pull.counts[endpoint.name].stored
         assert pull.counts[endpoint.name].waiting <= 250 - len(started)
@@ -100,7 +100,7 @@ def test_a_second_pull_stores_only_what_is_new(lake: LakeStore, small: Reference
     second = pull_at(lake, small, NOON + ONE_DAY)
     assert second.counts["tracks"].stored == 1
     assert slice_of(lake, TRACKS, 21)["id"].to_list() == [4]
-    assert pulls.count_dealt(lake, TRACKS, [day(21)]) == 1
+    assert slices.count_dealt(lake, TRACKS, [day(21)]) == 1
     assert set(pulls.seen_keys(lake, TRACKS, second)["id"]) == {1, 2, 3, 4}
 
 
@@ -121,7 +121,7 @@ def test_a_content_that_comes_back_is_news_again(lake: LakeStore, small: Referen
     pull_at(lake, small, at(22))
     small.tracks[1] = original
     pull_at(lake, small, at(23))
-    found = pulls.read_days(lake, TRACKS, ALL_DAYS).filter(pl.col("id") == 2)
+    found = slices.read_days(lake, TRACKS, ALL_DAYS).filter(pl.col("id") == 2)
     assert found.select("name", "day").rows() == [("Track 2", day(22))]
 
 
@@ -165,7 +165,7 @@ def test_what_waits_is_counted_and_comes_with_the_next_pull(
     first = pull_at(lake, small)
     assert [n.waiting for n in first.counts.values()] == [0, 1, 1]
     assert adds_up(first)
-    assert 3 not in pulls.read_days(lake, USERS, ALL_DAYS)["id"]
+    assert 3 not in slices.read_days(lake, USERS, ALL_DAYS)["id"]
     second = pull_at(lake, small, at(22))
     assert [n.waiting for n in second.counts.values()] == [0, 0, 0]
     assert slice_of(lake, USERS, 21)["id"].to_list() == [3]
@@ -298,7 +298,7 @@ def test_the_newest_pull_covers_the_days_that_were_over_when_it_began(
 def test_an_empty_lake_has_no_slices(lake: LakeStore) -> None:
     assert pulls.newest_pull(lake) is None
     for endpoint in ENDPOINTS:
-        found = pulls.read_days(lake, endpoint, ALL_DAYS)
+        found = slices.read_days(lake, endpoint, ALL_DAYS)
         assert found.is_empty()
         assert set(endpoint.schema) < set(found.columns)
         assert pulls.rejected_on(lake, endpoint, ALL_DAYS).is_empty()

@@ -88,6 +88,25 @@ def test_the_stage_makes_a_champion_that_is_served_from_its_artifact(
     assert len(next(score_users(champion.model, matrix, 10)).ids) == 240
 
 
+def test_whatever_of_users_is_on_its_way_to_the_lake_keeps_erasures_waiting(
+    platform: Platform, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(tasteful_plays(users=6, tracks=16, plays=40))
+    replace_file, could_erase = LakeStore._replace, []
+
+    def watched(store: LakeStore, name: str, write: Callable[[str], object]) -> None:
+        with platform.warehouse.connect() as connection:
+            key = f"{platform.warehouse.schema_name}:people"
+            query = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
+            could_erase.append((name, connection.execute(query, (key,)).fetchone()))
+        replace_file(store, name, write)
+
+    monkeypatch.setattr(LakeStore, "_replace", watched)
+    run(platform)
+    assert len(could_erase) == 5, "features and matrix with their pointers, and the model"
+    assert {free for _, free in could_erase} == {(False,)}
+
+
 def test_the_reference_source_is_promoted_provisionally(platform: Platform, load: Load) -> None:
     load(random_plays())
     result = run(platform)

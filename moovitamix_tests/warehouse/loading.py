@@ -16,6 +16,7 @@ from moovitamix.ingest.pulls import gone_keys, newest_pull, rejected_on
 from moovitamix.resources import Warehouse
 from moovitamix.warehouse.judge import RuleResult, Verdicts, expect_verdicts, record_verdicts
 from moovitamix.warehouse.publish import Outcome, publish
+from moovitamix.warehouse.quarantine import resolve_mended
 from moovitamix.warehouse.stage import (
     copy_to_staging,
     listens_slice,
@@ -89,7 +90,7 @@ def publish_days(
     """Publish what the run has staged and judged."""
     newest = newest_pull(lake)
     with warehouse.connect() as connection:
-        return publish(
+        outcome = publish(
             connection,
             run_id=run_id,
             pull=newest.name if newest else "",
@@ -97,6 +98,8 @@ def publish_days(
             rejected={one.name: rejected_on(lake, one, days) for one in ENDPOINTS},
             gone={one.name: gone_keys(lake, one, newest) for one in (TRACKS, USERS)},
         )
+        resolve_mended(connection, lake)
+        return outcome
 
 
 def load(warehouse: Warehouse, lake: LakeStore, *days: int, bad: Collection[int] = ()) -> Outcome:

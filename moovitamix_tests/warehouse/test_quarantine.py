@@ -182,3 +182,27 @@ def test_listens_are_replayed_once_by_retries_and_loads_at_the_same_time(
     assert sum(outcome.inserted["listen_history"] for outcome in outcomes) == 3
     assert len(contents(warehouse)["listen_history"]) == 3
     assert rows_of(warehouse, WAITING) == [("listens", "track_id")]
+
+
+def test_a_rejected_record_waits_no_longer_once_a_later_pull_has_brought_it_mended(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    small.tracks.append(a_track(3, at(5), duration="long"))
+    small.users.append(a_user(3, at(6), email=None))
+    small.listens += [
+        a_listen(2, None, at(13)),
+        a_listen(2, None, at(14)),
+        a_listen(None, [], at(9)),
+    ]
+    pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21))
+    assert len(rows_of(warehouse, WAITING)) == 5
+    small.tracks[-1] = a_track(3, at(5))
+    small.users[-1] = a_user(3, at(6))
+    small.listens[-3] = a_listen(2, [1], at(13))
+    pull_at(lake, small, at(22))
+    load(warehouse, lake, 21)
+    still = [("listen_history", "items"), ("listen_history", "user_id")]
+    assert rows_of(warehouse, WAITING) == still
+    load(warehouse, lake, 20)
+    assert rows_of(warehouse, WAITING) == still, "in whatever order days are loaded"

@@ -1,0 +1,278 @@
+"""Users are erased from every store, in steps of which each may be repeated; and a proof of it.
+
+How each store forgets somebody is told in the `people.py` of the stage that writes to it.
+
+1. The lake notes whose erasure has begun, until it is done, and keyed hashes of them go to
+   `erasures`: from then on no pull brings them back.
+2. The lake's raw files, 3. the tables, 4. matrices, models and features, 5. the cache,
+   6. exports on this machine, after the tables that they are made from.
+
+Whoever carries something of users from one store to another holds erasures off meanwhile
+(`Warehouse.hold_erasures`), so that nothing read before an erasure is written after it. An
+erasure that was killed anywhere is completed by the next, of whomever, and by `retention.py`. A
+new place is added to the `people.py` of its stage, or as one more step here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from moovitamix.ingest import erased, pulls
+from moovitamix.ingest import people as in_files
+from moovitamix.ingest.before import refuse_while_unfinished
+from moovitamix.ingest.erased import Erased, ensure_key, hash_account, hash_person, of_erased
+from moovitamix.ingest.named import Named
+from moovitamix.recommend import people as in_artifacts
+from moovitamix.serve import people as in_cache
+from moovitamix.warehouse import exports
+from moovitamix.warehouse import people as in_tables
+from moovitamix.warehouse.erasures import remember, those_erased
+
+if TYPE_CHECKING:
+    from moovitamix.ingest.lake import LakeStore
+    from moovitamix.resources import Cache, Warehouse
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What an erasure removed; all zero when there was nothing of these users.
+
+    Attributes:
+        rows: Deleted rows by table.
+        files: Raw files that were written again.
+        features: Files of features that were written again.
+        matrices: Matrices that were written again or removed.
+        models: Models whose factors of these users were taken out.
+        keys: Keys removed from the cache.
+        exported: Rows removed from the exports of this machine.
+        elsewhere: Folders of exports that this machine does not have.
+    """
+
+    rows: dict[str, int]
+    files: int
+    features: int
+    matrices: int
+    models: int
+    keys: int
+    exported: int
+    elsewhere: list[Path]
+
+    def __bool__(self) -> bool:
+        """Whether there was anything."""
+        made = self.features or self.matrices or self.models
+        return bool(self.rows or self.files or made or self.keys or self.exported)
+
+
+def holdings(warehouse: Warehouse, lake: LakeStore, ids: Sequence[int]) -> dict[str, int]:
+    """What there is of some users: rows by table, records or entries by place in the lake."""
+    wanted = pl.DataFrame({"id": ids}, schema={"id": pl.Int64})
+    with warehouse.hold_erasures():
+        with warehouse.connect() as connection:
+            found = Counter(in_tables.count_rows(connection, ids))
+            exported = list(exports.named_in_exports(connection))
+        for named in (*exported, *_in_lake(lake)):
+            found[named.place] += named.rows.join(wanted, on="id", how="semi").height
+    return {place: count for place, count in found.items() if count}
+
+
+@contextmanager
+def alone_with_people(
+    warehouse: Warehouse, lake: LakeStore, *, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Hold the locks under which the lake's files may be rewritten: nobody pulls, reads or serves.
+
+    Args:
+        warehouse: Whose.
+        lake: What a killed pull has left of it is removed first.
+        on_wait: Called when somebody is at work, for whom this waits.
+
+    Raises:
+        NothingToDo: When a reset to another world is half done.
+    """
+    with (
+        warehouse.lock("pull", on_wait=on_wait),
+        warehouse.lock("people", on_wait=on_wait),
+    ):
+        refuse_while_unfinished(lake)
+        pulls.sweep(lake, pulls.kept_pulls(lake))
+        yield
+
+
+def erase_users(
+    warehouse: Warehouse,
+    lake: LakeStore,
+    cache: Cache,
+    ids: Sequence[int],
+    *,
+    spool: Path,
+    for_good: bool = True,
+    on_wait: Callable[[], None] = lambda: None,
+    tell: Tell = lambda _: None,
+) -> Erasure:
+    """Erase everything that is stored under some ids, whoever had them.
+
+    Args:
+        warehouse: The tables.
+        lake: The files.
+        cache: Must answer before anything is changed.
+        ids: Of the users; of any number, the files are read once.
+        spool: A pull's folder on a local disk, emptied here: a killed pull may have left records.
+        for_good: Whether pulls leave these persons out from now on. Else only what carries their
+            ids alone is left out: an account that the source shows again is let in.
+        on_wait: Called when somebody is at work with users' data, for whom this waits.
+        tell: Told each step that is done, in counts.
+
+    Raises:
+        StoreUnavailable: When Postgres or Redis does not answer; repeat it then. When the key of
+            earlier erasures is gone.
+        NothingToDo: When a reset to another world is half done.
+    """
+    with cache.connect() as client, alone_with_people(warehouse, lake, on_wait=on_wait):
+        those_erased(warehouse, lake)  # a second key would unlock nothing of the first
+        shutil.rmtree(spool, ignore_errors=True)
+        begun = erased.unfinished(lake)
+        of_whom = begun | {one: for_good or begun.get(one, False) for one in ids}
+        wanted = sorted(of_whom)
+        erased.begin(lake, of_whom)
+        _remember(warehouse, lake, of_whom)
+        try:
+            files = in_files.erase_from_files(lake, wanted, spool)
+        finally:
+            shutil.rmtree(spool, ignore_errors=True)
+        tell(f"{files:,} raw files of the lake")
+        with warehouse.connect() as connection:
+            rows = in_tables.erase_rows(connection, wanted)
+        tell(", ".join(f"{n:,} {table}" for table, n in rows.items()) or "0 rows of tables")
+        made = in_artifacts.erase_from_artifacts(lake, wanted)
+        tell(
+            f"{made.features:,} files of features, {made.matrices:,} matrices, "
+            f"{made.models:,} models"
+        )
+        lake.sweep("recommend", older_than=timedelta(0))
+        keys = in_cache.erase_keys(client, cache.prefix, wanted, made.fingerprints)
+        tell(f"{keys:,} keys of the cache")
+        with warehouse.connect() as connection:
+            passed = exports.forget_everywhere(connection, wanted)
+        tell(f"{passed.rows:,} rows of exports")
+        erased.finish(lake)
+    return Erasure(
+        rows,
+        files,
+        made.features,
+        made.matrices,
+        made.models,
+        keys,
+        passed.rows,
+        passed.not_here,
+    )
+
+
+def _remember(warehouse: Warehouse, lake: LakeStore, of_whom: Mapping[int, bool]) -> None:
+    """Write down who is erased, of those of whom there is anything."""
+    ids = list(of_whom)
+    with warehouse.connect() as connection:
+        persons = in_tables.accounts_of(connection, ids)
+    persons |= in_files.accounts_in_files(lake, ids)
+    known = {one for one, _ in persons}
+    if len(known) < len(ids):  # a listen may be all there is of somebody
+        known |= _named(warehouse, lake, set(ids) - known)
+    if not known:
+        return
+    key = ensure_key(lake)
+    with warehouse.connect() as connection:
+        remember(
+            connection,
+            accounts=[hash_account(key, one) for one in sorted(known)],
+            persons=[
+                hash_person(key, one, created) for one, created in sorted(persons) if of_whom[one]
+            ],
+        )
+
+
+def _named(warehouse: Warehouse, lake: LakeStore, ids: set[int]) -> set[int]:
+    """Those of some ids that any place names."""
+    wanted = pl.DataFrame({"id": sorted(ids)}, schema={"id": pl.Int64})
+    return {
+        one
+        for named in _everywhere(warehouse, lake)
+        for one in named.rows.join(wanted, on="id", how="semi")["id"].to_list()
+    }
+
+
+def traces_of_erased(warehouse: Warehouse, lake: LakeStore) -> dict[str, int]:
+    """How many users each place still names who were erased; empty as it should be.
+
+    An id is no trace where it is another account's by now: one with a record of its own, created
+    at another moment. A listen recorded before that account was created is a trace again.
+
+    Raises:
+        StoreUnavailable: When the key of the hashes is gone.
+    """
+    they = those_erased(warehouse, lake)
+    if not they:
+        return {}
+    ids = pl.Series(dtype=pl.Int64)
+    for named in _everywhere(warehouse, lake):
+        ids = pl.concat([ids, named.rows["id"]]).unique()
+    suspects = pl.DataFrame({"id": they.suspects(ids)}, schema={"id": pl.Int64})
+    if suspects.is_empty():
+        return {}
+    places = [
+        Named(named.place, named.kind, rows)
+        for named in _everywhere(warehouse, lake)
+        if (rows := named.rows.join(suspects, on="id", how="semi")).height
+    ]
+    successors = _successors(places, they)
+    found: dict[str, set[int]] = {}
+    for named in places:
+        found.setdefault(named.place, set()).update(_traces(named, they, successors))
+    return {place: len(theirs) for place, theirs in found.items() if theirs}
+
+
+def _successors(places: Sequence[Named], they: Erased) -> dict[int, datetime]:
+    """Accounts that have the id of somebody erased now, and when they were created."""
+    accounts = [
+        (one, at)
+        for named in places
+        if named.kind == "account"
+        for one, at in named.rows.drop_nulls().rows()
+        if not they.is_person(one, at)
+    ]
+    return dict(sorted(accounts, reverse=True))  # of several the first that was created
+
+
+def _traces(named: Named, they: Erased, successors: dict[int, datetime]) -> set[int]:
+    """Those whom a place names, of ids that somebody erased had, who were erased."""
+    if named.kind == "id":
+        return set(named.rows["id"].to_list()) - successors.keys()
+    unclear = named.rows.filter(pl.col("at").is_null())["id"].to_list()
+    clear = named.rows.drop_nulls()
+    if named.kind == "account":
+        theirs = [one for one, at in clear.rows() if they.is_person(one, at)]
+    else:
+        listens = clear.rename({"id": "user_id", "at": "created_at"})
+        theirs = clear.filter(of_erased(listens, they, successors))["id"].to_list()
+    return {*theirs, *unclear}
+
+
+def _everywhere(warehouse: Warehouse, lake: LakeStore) -> Iterator[Named]:
+    with warehouse.connect() as connection:
+        yield from in_tables.named_in_tables(connection)
+        yield from exports.named_in_exports(connection)
+    yield from _in_lake(lake)
+
+
+def _in_lake(lake: LakeStore) -> Iterator[Named]:
+    yield from in_files.named_in_files(lake)
+    yield from in_artifacts.named_in_artifacts(lake)

@@ -1,0 +1,128 @@
+"""What is kept for how long, and the one function that sees to it, after each load and every night.
+
+Settings say how long; what may go at all is told where it is kept: `ingest/prune.py` for pulls,
+`warehouse/quarantine.py`, `warehouse/exports.py`, and `erasure.py` for users whom the source does
+not have any more.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from moovitamix.erasure import alone_with_people, erase_users
+from moovitamix.ingest.contract import USERS
+from moovitamix.ingest.erased import unfinished
+from moovitamix.ingest.prune import Pruned, is_prunable, prune_files
+from moovitamix.ingest.pulls import gone_keys, newest_pull
+from moovitamix.warehouse import quarantine
+from moovitamix.warehouse.days import published_days
+from moovitamix.warehouse.exports import Passed, remove_expired
+
+if TYPE_CHECKING:
+    from moovitamix.ingest.lake import LakeStore
+    from moovitamix.resources import Cache, Warehouse
+    from moovitamix.settings import Settings
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """What was removed; all zero on most days.
+
+    Attributes:
+        users: Erased, for the source has not had them for so long.
+        contents: Contents of records that a later one replaced long ago.
+        files: Files of old pulls that nothing reads any more.
+        quarantined: Rows of the quarantine that were resolved, or last sent, long ago.
+        exports: Folders of exports.
+        elsewhere: Exports that are too old, and not on this machine.
+    """
+
+    users: int
+    contents: int
+    files: int
+    quarantined: int
+    exports: int = 0
+    elsewhere: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether there was anything."""
+        return any(astuple(self))
+
+    def sentence(self) -> str:
+        """The counts in words."""
+        return (
+            f"Removed {self.users:,} users who are gone from the source, {self.contents:,} "
+            f"replaced contents, {self.files:,} files of old pulls, {self.quarantined:,} rows of "
+            f"the quarantine, {self.exports:,} exports"
+            + (f"; {self.elsewhere:,} old exports are not on this machine" * bool(self.elsewhere))
+        )
+
+
+def keep_house(
+    warehouse: Warehouse,
+    lake: LakeStore,
+    cache: Cache,
+    settings: Settings,
+    *,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Tidied:
+    """Remove what is older than the settings allow. Waits for nobody when there is nothing.
+
+    Args:
+        warehouse: The tables.
+        lake: The files.
+        cache: Only needed when a user is erased, or an erasure was killed and is completed.
+        settings: Say how long, and what the time is.
+        on_wait: Called when somebody is at work, for whom this waits.
+
+    Raises:
+        StoreUnavailable: When Postgres, or Redis where it is needed, does not answer.
+    """
+    present = settings.present().astimezone(UTC).replace(tzinfo=None)
+    withdrawn = _withdrawn(lake, present - timedelta(days=settings.erase_withdrawn_after_days))
+    if withdrawn or unfinished(lake):
+        erase_users(
+            warehouse,
+            lake,
+            cache,
+            withdrawn,
+            spool=settings.spool,
+            for_good=False,
+            on_wait=on_wait,
+        )
+    before = present - timedelta(days=settings.keep_replaced_days)
+    with warehouse.connect() as connection:
+        published = published_days(connection)
+    pruned = Pruned()
+    if is_prunable(lake, before, published):
+        with alone_with_people(warehouse, lake, on_wait=on_wait):
+            try:
+                pruned = prune_files(lake, before, published, settings.spool)
+            finally:
+                shutil.rmtree(settings.spool, ignore_errors=True)
+    with warehouse.connect() as connection:
+        quarantined = quarantine.forget(connection, before)
+    old = Passed([], [])
+    if settings.keep_exports_days is not None:
+        with warehouse.connect() as connection:
+            old = remove_expired(connection, timedelta(days=settings.keep_exports_days))
+    return Tidied(
+        len(withdrawn),
+        pruned.contents,
+        pruned.files,
+        quarantined,
+        len(old.folders),
+        len(old.not_here),
+    )
+
+
+def _withdrawn(lake: LakeStore, before: datetime) -> list[int]:
+    """Users whom every pull has missed since a moment; the newest alone tells."""
+    gone = gone_keys(lake, USERS, newest_pull(lake))
+    return gone.filter(pl.col("since") < before)["id"].to_list()
