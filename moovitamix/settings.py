@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     keep_exports_days: int | None = Field(
         default=None,
         ge=1,
-        description="Days after which `run` removes what it exported. Unset: never.",
+        description="Days after which exports are removed from this machine. Unset: never.",
     )
     keep_replaced_days: int = Field(
         default=90,
