@@ -148,7 +148,8 @@ def _source(settings: Settings) -> str:
         return f"demonstration, {'running' if running else 'not running; started when needed'}"
     request = urllib.request.Request(f"{settings.source_url.rstrip('/')}/tracks?page=1&size=1")  # noqa: S310
     from moovitamix.ingest.client import token_headers
-    from moovitamix.ingest.contract import TRACKS, decode_page
+    from moovitamix.ingest.contract import TRACKS
+    from moovitamix.ingest.decode import decode_page
 
     token = settings.source_token.get_secret_value() if settings.source_token else None
     for header, value in token_headers(token, settings.source_token_header).items():

@@ -14,8 +14,9 @@ from pathlib import Path
 import polars as pl
 
 from moovitamix.ingest import pulls
-from moovitamix.ingest.contract import LISTENS, Endpoint, Rejected
+from moovitamix.ingest.contract import LISTENS, Endpoint
 from moovitamix.ingest.deal import CLOCK_ERROR, PullTimes, deal
+from moovitamix.ingest.decode import Rejected
 from moovitamix.ingest.fetch import Reading, rejected_frame
 from moovitamix.ingest.gone import identified, still_gone
 from moovitamix.ingest.keep import Brought

@@ -1,6 +1,6 @@
 """Pages from the source, over HTTP, with patience.
 
-What is in a page is told by `contract.py`; which pages make a pull, by `pull.py`.
+What is in a page is told by `decode.py`; which pages make a pull, by `pull.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import aiohttp
 import tenacity
 
 from moovitamix.errors import SourceContractError, SourceUnavailable
-from moovitamix.ingest.contract import PAGE_SIZE, Endpoint, Page, decode_page
+from moovitamix.ingest.contract import PAGE_SIZE, Endpoint
+from moovitamix.ingest.decode import Page, decode_page
 
 CONCURRENT_REQUESTS = 8
 ATTEMPTS = 6

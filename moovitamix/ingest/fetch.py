@@ -20,7 +20,8 @@ import polars as pl
 
 from moovitamix.errors import SourceUnavailable
 from moovitamix.ingest.client import CONCURRENT_REQUESTS, SourceClient
-from moovitamix.ingest.contract import ENDPOINTS, LISTENS, PAGE_SIZE, Endpoint, Page, Rejected
+from moovitamix.ingest.contract import ENDPOINTS, LISTENS, PAGE_SIZE, Endpoint
+from moovitamix.ingest.decode import Page, Rejected
 from moovitamix.ingest.spool import Spool, each_part, parts_for
 
 READINGS = 3

@@ -15,8 +15,9 @@ import msgspec
 import polars as pl
 import psycopg
 
-from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS, Endpoint, decode_records
+from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS, Endpoint
 from moovitamix.ingest.deal import PullTimes, deal
+from moovitamix.ingest.decode import decode_records
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import last_day_over
 from moovitamix.ingest.pulls import brought_after

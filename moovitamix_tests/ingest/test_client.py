@@ -15,7 +15,8 @@ from fastapi import FastAPI, Request, Response
 from moovitamix.errors import SourceContractError, SourceUnavailable
 from moovitamix.ingest import client as client_module
 from moovitamix.ingest.client import ATTEMPTS, SourceClient, _retry_after
-from moovitamix.ingest.contract import TRACKS, USERS, Page
+from moovitamix.ingest.contract import TRACKS, USERS
+from moovitamix.ingest.decode import Page
 from moovitamix_tests.reference_source import ReferenceSource, serve_app
 
 EMPTY_PAGE = b'{"items":[],"total":0}'

@@ -22,8 +22,8 @@ from moovitamix.ingest.contract import (
     TRACKS,
     USERS,
     Endpoint,
-    decode_page,
 )
+from moovitamix.ingest.decode import decode_page
 from moovitamix_tests.ingest.pulling import NOON, a_listen, a_track, a_user
 from moovitamix_tests.reference_source import Record
 

@@ -8,7 +8,8 @@ from fastapi import HTTPException
 
 from moovitamix.errors import SourceContractError, SourceUnavailable
 from moovitamix.ingest import client as client_module
-from moovitamix.ingest.contract import ENDPOINTS, Rejected
+from moovitamix.ingest.contract import ENDPOINTS
+from moovitamix.ingest.decode import Rejected
 from moovitamix.ingest.fetch import READINGS, REJECTED_SCHEMA, rejected_frame
 from moovitamix_tests.ingest.pulling import NOON, a_listen, a_track, read
 from moovitamix_tests.reference_source import Record, ReferenceSource
