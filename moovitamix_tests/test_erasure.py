@@ -42,6 +42,8 @@ from moovitamix_tests.peopled import (
 from moovitamix_tests.reference_source import ReferenceSource
 from moovitamix_tests.warehouse.loading import load, rows_of
 
+CHECK = ("users", "no_erased_user_left")
+
 PLACES = {
     *("users", "user_favorite_genres", "listen_history", "quarantine"),
     *("staged_users", "staged_listens"),

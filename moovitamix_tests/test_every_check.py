@@ -13,6 +13,7 @@ from collections.abc import Collection
 import pytest
 
 from moovitamix.definitions import STAGES, build_defs
+from moovitamix_tests import test_erasure as of_erased
 from moovitamix_tests.ingest import test_checks as of_pulls
 from moovitamix_tests.warehouse import test_expectations as of_slices
 from moovitamix_tests.warehouse import test_reconcile as of_counts
@@ -23,7 +24,7 @@ Check = tuple[str, str]
 # By stage, the checks that have a fault, by the module that has it.
 FAULTS: dict[str, list[Collection[Check]]] = {
     "ingest": [of_pulls.FAULTS],
-    "warehouse": [of_slices.FAULTS, of_tables.FAULTS, [of_counts.CHECK]],
+    "warehouse": [of_slices.FAULTS, of_tables.FAULTS, [of_counts.CHECK], [of_erased.CHECK]],
 }
 
 

@@ -20,7 +20,7 @@ from moovitamix.warehouse.blocklist import block, changed_since, unblock
 from moovitamix_tests.commands.conftest import Command
 from moovitamix_tests.serve.world import World, load_catalogue, make_world
 
-MADE = datetime.now(UTC) + timedelta(minutes=5)
+MADE = datetime.now(UTC) + timedelta(days=1)  # after whatever a test enters
 DAY = date(2026, 11, 20)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock, main_thread
 from typing import Any, Literal
 
 Moment = Literal["before", "after"]
@@ -71,6 +72,7 @@ class _Gate:
         self._server_pids = server_pids
         self._trace = trace
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._counting = Lock()
 
     def wrap(
         self,
@@ -87,8 +89,9 @@ class _Gate:
             if not when(arguments):
                 return original(*arguments, **named)
             step = _current_step()
-            self._counts[step, operation] += 1
-            nth = self._counts[step, operation]
+            with self._counting:
+                self._counts[step, operation] += 1
+                nth = self._counts[step, operation]
             self._pass(Point(step, operation, nth, "before"))
             result = original(*arguments, **named)
             self._pass(Point(step, operation, nth, "after"))
@@ -108,8 +111,11 @@ class _Gate:
 
 
 def _current_step() -> str:
-    """The Dagster step in whose code we are, found on the stack."""
-    frame = sys._getframe(1)
+    """The Dagster step in whose code we are, found on the stack of the main thread.
+
+    Steps are executed there; what they have threads do is theirs too.
+    """
+    frame = sys._current_frames().get(main_thread().ident or 0)
     while frame is not None:
         if frame.f_code.co_name == "core_dagster_event_sequence_for_step":
             return str(frame.f_locals["step_context"].step.key)
