@@ -150,7 +150,7 @@ def coverage_figures(
     rare = [_rare(columns, catalogue) for columns in lists]
     drawn = np.array(
         [
-            [always + len(np.unique(tracks[taken[rows]])) for rows, tracks, always in rare]
+            [always + _distinct(tracks[taken[rows]]) for rows, tracks, always in rare]
             for draws in _draws(len(lists[0]), resamples, seed)
             for taken in draws > 0
         ]
@@ -173,7 +173,15 @@ def _rare(
     tracks = columns[rows, places]
     counts = np.bincount(tracks, minlength=catalogue)
     rare = counts[tracks] <= _NEVER_MISSED
-    return rows[rare], tracks[rare], int(np.count_nonzero(counts > _NEVER_MISSED))
+    _, numbered = np.unique(tracks[rare], return_inverse=True)
+    return rows[rare], numbered, int(np.count_nonzero(counts > _NEVER_MISSED))
+
+
+def _distinct(numbers: NDArray[np.int64]) -> int:
+    """How many different small numbers from 0 there are: far faster than by `np.unique`."""
+    seen = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=bool)
+    seen[numbers] = True
+    return int(np.count_nonzero(seen))
 
 
 def _draws(size: int, resamples: int, seed: int) -> Iterator[Values]:
