@@ -18,6 +18,7 @@ import polars as pl
 
 from moovitamix.recommend import figures
 from moovitamix.recommend.als import AlsParameters
+from moovitamix.recommend.blend_choice import choose_blend
 from moovitamix.recommend.evaluation import EvaluationRules, evaluate
 from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters, end_of
 
@@ -34,7 +35,12 @@ def main() -> None:
     parser.add_argument(
         "--listens", type=Path, help="CSV with user_id, track_id, listened_at (ISO 8601, no zone)"
     )
+    parser.add_argument("--test-days", type=int, default=EvaluationRules().test_days)
+    parser.add_argument(
+        "--validation-days", type=int, help="days before the test that choose the blend"
+    )
     asked = parser.parse_args()
+    rules = EvaluationRules(test_days=asked.test_days)
     plays = (
         read_listens(asked.listens)
         if asked.listens
@@ -42,12 +48,23 @@ def main() -> None:
     )
     as_of = cast("datetime", plays["listened_at"].max()).date()
     began = perf_counter()
+    blend = choose_blend(
+        plays,
+        as_of,
+        MatrixParameters(),
+        AlsParameters(),
+        rules,
+        validation_days=asked.validation_days,
+    )
+    print(f"{blend}, chosen in {perf_counter() - began:.1f} s")
+    began = perf_counter()
     evaluation = evaluate(
         plays,
         as_of,
         MatrixParameters(),
         AlsParameters(),
-        EvaluationRules(),
+        rules,
+        blend=blend,
     )
     seconds = perf_counter() - began
     print(

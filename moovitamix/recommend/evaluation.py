@@ -16,7 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from moovitamix.recommend import contest, rankers
-from moovitamix.recommend.als import AlsModel, AlsParameters
+from moovitamix.recommend.als import AlsParameters
+from moovitamix.recommend.blend import ALS_ALONE, BlendParameters
 from moovitamix.recommend.comparison import Comparison, Truth, compare
 from moovitamix.recommend.contest import Rival
 from moovitamix.recommend.matrix import (
@@ -175,6 +176,7 @@ def evaluate(
     rules: EvaluationRules,
     on_iteration: Callable[[int, int], None] | None = None,
     *,
+    blend: BlendParameters = ALS_ALONE,
     champion: Rival | None = None,
 ) -> Evaluation:
     """Fit a configuration to the past and judge its lists by what users heard in the future.
@@ -188,6 +190,7 @@ def evaluate(
         parameters: Of the configuration.
         rules: Split, length of the lists, baselines, bootstrap.
         on_iteration: As in `fit_als`.
+        blend: Of the configuration.
         champion: Who serves; judged as "champion" where its configuration is another, as
             "production" where its data ended before the future began.
 
@@ -205,9 +208,9 @@ def evaluate(
     if asked:
         judged = pl.concat([relevant[task]["user_id"] for task in asked]).unique().sort().to_numpy()
         audience = Audience(past, select_users(past, judged), asked, rules.longer_k)
-        models = contest.models(split, matrix_parameters, parameters, champion, on_iteration)
+        models = contest.models(split, matrix_parameters, parameters, blend, champion, on_iteration)
         lists = {
-            **{name: rankers.by_model(audience, *model) for name, model in models.items()},
+            **{name: rankers.by_model(audience, model) for name, model in models.items()},
             **contest.baselines(audience, split, rules),
         }
         comparisons |= {
@@ -291,7 +294,7 @@ def _places(
 
 def _errors(
     audience: Audience,
-    models: dict[str, tuple[AlsModel, UserItemMatrix]],
+    models: dict[str, rankers.Contender],
     relevant: pl.DataFrame,
     rules: EvaluationRules,
 ) -> dict[str, Figure]:

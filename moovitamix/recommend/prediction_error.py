@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moovitamix.recommend.als import AlsModel
-from moovitamix.recommend.matrix import UserItemMatrix
+from moovitamix.recommend.matrix import UserItemMatrix, rows_of
 from moovitamix.recommend.metrics import Figure, mean_figures
-from moovitamix.recommend.rankers import Audience, rows_of
+from moovitamix.recommend.rankers import Audience, Contender
 
 ALL_ZEROS = "all zeros"
 
@@ -23,7 +23,7 @@ _PAIRS_AT_ONCE = 100_000
 
 def rmse(
     audience: Audience,
-    models: Mapping[str, tuple[AlsModel, UserItemMatrix]],
+    models: Mapping[str, Contender],
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
     plays: NDArray[np.int64],
@@ -40,7 +40,7 @@ def rmse(
 
     Args:
         audience: Users and catalogue.
-        models: By name: a model, and the past's plays made as it needs them.
+        models: By name: whose preferences, those of ALS alone.
         rows: Of each discovered pair: which user of the audience.
         columns: Of each discovered pair: which track of the catalogue.
         plays: Of each discovered pair: how often it was heard in the future.
@@ -58,8 +58,9 @@ def rmse(
     users, place = np.unique(of, return_inverse=True)
     total = np.bincount(place, weights=weight)
     errors = {ALL_ZEROS: preference**2}
-    for name, (model, past) in models.items():
-        errors[name] = (preference - _predicted(audience, model, past, of, track)) ** 2
+    for name, contender in models.items():
+        predicted = _predicted(audience, contender.model, contender.plays, of, track)
+        errors[name] = (preference - predicted) ** 2
     by_user = [
         np.bincount(place, weights=weight * error, minlength=len(users)) / total
         for error in errors.values()

@@ -15,7 +15,8 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from moovitamix.recommend.als import AlsModel
-from moovitamix.recommend.matrix import UserItemMatrix, in_columns
+from moovitamix.recommend.blend import BlendParameters, blended, preferences
+from moovitamix.recommend.matrix import UserItemMatrix, in_columns, rows_of
 from moovitamix.recommend.popularity import listeners, score_popular
 from moovitamix.recommend.top_n import TopN, rank, rank_scores
 
@@ -61,41 +62,49 @@ class Audience:
         return (slice(start, start + rows) for start in range(0, users, rows))
 
 
-def rows_of(
-    matrix: UserItemMatrix, users: NDArray[np.int64], tracks: NDArray[np.int64]
-) -> csr_matrix:
-    """A matrix' values of some users under some columns; who is not in it has an empty row."""
-    known = np.flatnonzero(np.isin(users, matrix.users))
-    taken = csr_matrix(
-        (
-            np.ones(len(known), dtype=np.float32),
-            (known, np.searchsorted(matrix.users, users[known])),
-        ),
-        shape=(len(users), len(matrix.users)),
-    )
-    rows = (taken @ in_columns(matrix, tracks)).tocsr()
-    rows.sort_indices()
-    return rows
+@dataclass(frozen=True, eq=False, slots=True)
+class Contender:
+    """A model with what it ranks by.
+
+    Attributes:
+        model: Any.
+        plays: The plays of the past, made as the model needs them.
+        blend: What counts beside the model where repeats are allowed.
+        recent: Own plays of the past by `blend.recent`; None where they do not count.
+    """
+
+    model: AlsModel
+    plays: UserItemMatrix
+    blend: BlendParameters
+    recent: UserItemMatrix | None
 
 
-def by_model(audience: Audience, model: AlsModel, plays: UserItemMatrix) -> Lists:
-    """By ALS, factors folded in from plays of the past, made as the model needs them."""
-    users, catalogue = audience.heard.users, audience.past.tracks
-    values = rows_of(plays, users, model.tracks)
+def by_model(audience: Audience, contender: Contender) -> Lists:
+    """By ALS, factors folded in from the plays of the past; in replay by the version's blend."""
+    users, model = audience.heard.users, contender.model
+    values = rows_of(contender.plays, users, model.tracks)
     heard = in_columns(audience.heard, model.tracks)
-    foreign = np.setdiff1d(model.tracks, catalogue)
+    foreign = np.setdiff1d(model.tracks, audience.past.tracks)
+    exclude = foreign if len(foreign) else None
+    recent = contender.recent
+    own = None if recent is None else rows_of(recent, users, model.tracks)
 
     def ranked(task: Task) -> Iterator[TopN]:
         for rows in audience.blocks():
-            block = rank(
-                users[rows],
-                model.solve_users(values[rows]),
-                model.item_factors,
-                model.tracks,
-                audience.n,
-                leave_out=heard[rows] if task == "discovery" else None,
-                exclude=foreign if len(foreign) else None,
-            )
+            if task == "replay" and own is not None:
+                affinity = preferences(model, values[rows])
+                scores = blended(affinity, own[rows], contender.blend)
+                block = rank_scores(users[rows], scores, model.tracks, audience.n, exclude=exclude)
+            else:
+                block = rank(
+                    users[rows],
+                    model.solve_users(values[rows]),
+                    model.item_factors,
+                    model.tracks,
+                    audience.n,
+                    leave_out=heard[rows] if task == "discovery" else None,
+                    exclude=exclude,
+                )
             block.lengths[np.diff(values[rows].indptr) == 0] = 0
             yield block
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend import archive, artifacts, registry
 from moovitamix.recommend.als import AlsParameters, bound_regularization, fit_als
+from moovitamix.recommend.blend import BlendParameters
+from moovitamix.recommend.blend_choice import choose_blend
 from moovitamix.recommend.contest import Rival
 from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluate
 from moovitamix.recommend.gate import Decision, judge_first, keep_champion
@@ -36,6 +38,7 @@ def fit_candidate(
 ) -> ModelVersion:
     """Fit a model to the current matrix, keep it in the lake, register it as a candidate.
 
+    What counts beside it where repeats are allowed is chosen on days before the evaluation's.
     The regularization is lowered where the data is too thin for it, and registered so. A run that
     has already registered its version gets it back: nothing is fitted again.
 
@@ -51,6 +54,8 @@ def fit_candidate(
     bounded = bound_regularization(parameters, matrix)
     model = fit_als(matrix, bounded, on_iteration)
     artifact = artifacts.store_model(lake, run_id, model)
+    plays = read_interactions(warehouse, matrix.as_of)
+    blend = choose_blend(plays, matrix.as_of, matrix.parameters, bounded, EvaluationRules())
     with warehouse.connect() as connection:
         return registry.register(
             connection,
@@ -58,7 +63,11 @@ def fit_candidate(
             as_of=matrix.as_of,
             pull=pointer.pull,
             matrix_fingerprint=matrix.fingerprint,
-            parameters={"matrix": asdict(matrix.parameters), "als": asdict(bounded)},
+            parameters={
+                "matrix": asdict(matrix.parameters),
+                "als": asdict(bounded),
+                "blend": asdict(blend),
+            },
             artifact=artifact,
         )
 
@@ -89,6 +98,7 @@ def evaluate_candidate(
         AlsParameters(**candidate.parameters["als"]),
         rules,
         on_iteration,
+        blend=BlendParameters.of(candidate.parameters),
         champion=_rival(lake, champion, candidate),
     )
     with warehouse.connect() as connection:
@@ -107,6 +117,7 @@ def _rival(lake: LakeStore, champion: ModelVersion | None, candidate: ModelVersi
         MatrixParameters(**champion.parameters["matrix"]),
         AlsParameters(**champion.parameters["als"]),
         model,
+        BlendParameters.of(champion.parameters),
     )
 
 

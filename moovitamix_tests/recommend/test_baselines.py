@@ -9,11 +9,12 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als
+from moovitamix.recommend.blend import ALS_ALONE
 from moovitamix.recommend.ease import fit_ease
 from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix, select_users
 from moovitamix.recommend.neighbours import similarities
 from moovitamix.recommend.prediction_error import rmse
-from moovitamix.recommend.rankers import Audience
+from moovitamix.recommend.rankers import Audience, Contender
 from moovitamix_tests.recommend.conftest import AS_OF, tasteful_plays
 
 
@@ -80,7 +81,10 @@ def test_an_error_of_preferences_weighs_plays_and_is_told_beside_that_of_zeros(
     plays = np.resize([1, 3], len(rows))
     found = rmse(
         asked,
-        {"indifferent": (indifferent, matrix), "model": (model, matrix)},
+        {
+            "indifferent": Contender(indifferent, matrix, ALS_ALONE, None),
+            "model": Contender(model, matrix, ALS_ALONE, None),
+        },
         rows,
         columns,
         plays,
@@ -104,5 +108,6 @@ def test_no_preference_is_asked_for_a_heard_track_as_if_it_were_not(
     asked = audience(full)
     rows, columns = unheard_pairs(asked)
     plays = np.ones(len(rows), dtype=np.int64)
-    found = rmse(asked, {"model": (model, full)}, rows, columns, plays, resamples=20, seed=1)
+    alone = {"model": Contender(model, full, ALS_ALONE, None)}
+    found = rmse(asked, alone, rows, columns, plays, resamples=20, seed=1)
     assert found["all zeros"].value == pytest.approx(1)
