@@ -10,7 +10,7 @@ from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import cast
 
 import numpy as np
@@ -47,7 +47,7 @@ def main() -> None:
         else random_plays(asked.users, asked.tracks, asked.plays)
     )
     as_of = cast("datetime", plays["listened_at"].max()).date()
-    began = perf_counter()
+    began, used = perf_counter(), process_time()
     blend = choose_blend(
         plays,
         as_of,
@@ -56,8 +56,9 @@ def main() -> None:
         rules,
         validation_days=asked.validation_days,
     )
-    print(f"{blend}, chosen in {perf_counter() - began:.1f} s")
-    began = perf_counter()
+    seconds, processor = perf_counter() - began, process_time() - used
+    print(f"{blend}, chosen in {seconds:.1f} s, {processor:.1f} s of processor time", flush=True)
+    began, used = perf_counter(), process_time()
     evaluation = evaluate(
         plays,
         as_of,
@@ -66,11 +67,12 @@ def main() -> None:
         rules,
         blend=blend,
     )
-    seconds = perf_counter() - began
+    seconds, processor = perf_counter() - began, process_time() - used
     print(
         f"{evaluation.training_plays:,} plays of {evaluation.training_users:,} users and "
         f"{evaluation.catalogue:,} tracks; {evaluation.users:,} and {evaluation.replay_users:,} "
-        f"users judged: {seconds:.1f} s, {getrusage(RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB at most"
+        f"users judged: {seconds:.1f} s, {processor:.1f} s of processor time, "
+        f"{getrusage(RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB at most"
     )
     print(figures.table(evaluation) if asked.listens else figures.sentence(evaluation))
 

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from moovitamix.errors import SettingsError
+from moovitamix.recommend import blend_choice
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als, fold_in
 from moovitamix.recommend.blend import ALS_ALONE, BlendParameters, score_repeats
 from moovitamix.recommend.blend_choice import choose_blend
@@ -75,6 +76,14 @@ def test_the_test_window_has_no_say_in_the_choice(plays: pl.DataFrame) -> None:
     )
     chosen = choose_blend(plays, AS_OF, MatrixParameters(), QUICK, RULES)
     assert choose_blend(shuffled, AS_OF, MatrixParameters(), QUICK, RULES) == chosen
+
+
+def test_of_many_users_the_same_part_is_asked_each_time(
+    plays: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blend_choice, "MOST_USERS", 60)
+    chosen = [choose_blend(plays, AS_OF, MatrixParameters(), QUICK, RULES) for _ in range(2)]
+    assert chosen[0] == chosen[1] != ALS_ALONE
 
 
 def test_where_nothing_is_gained_or_can_be_told_als_ranks_alone() -> None:
