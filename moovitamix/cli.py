@@ -120,7 +120,8 @@ def run(
 @cli.command()
 @click.argument("user", type=int)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
-def recommend(user: int, limit: int) -> None:
+@click.option("--repeats", is_flag=True, help="Tracks that the user has heard may be in the list.")
+def recommend(user: int, limit: int, repeats: bool) -> None:
     """What the user with this id hears next, best first.
 
     Unknown users, and those without listens, are answered too: with what is popular in their
@@ -128,7 +129,7 @@ def recommend(user: int, limit: int) -> None:
     """
     from moovitamix import lists
 
-    lists.print_recommendations(console, user, limit)
+    lists.print_recommendations(console, user, limit, repeats=repeats)
 
 
 @cli.command()

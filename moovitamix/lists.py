@@ -15,11 +15,13 @@ from moovitamix.serve.names import track_names
 from moovitamix.serve.recommender import Recommender, ScoredTrack
 
 
-def print_recommendations(console: Console, user: int, limit: int) -> None:
-    """What a user hears next, and the tier that answered."""
+def print_recommendations(
+    console: Console, user: int, limit: int, *, repeats: bool = False
+) -> None:
+    """What a user hears next, heard tracks among it where asked for, and the tier that answered."""
     cache = Cache()
     with cache.connect() as client:
-        found = Recommender(client, cache.prefix).recommend(user, limit)
+        found = Recommender(client, cache.prefix).recommend(user, limit, repeats=repeats)
     console.print(f"[bold]User {user}[/]")
     _print_tracks(console, found.items)
     console.print(

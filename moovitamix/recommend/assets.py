@@ -134,26 +134,35 @@ def als_model(
     deps=[als_model, _whole("listen_history")],
 )
 def model_evaluation(
-    context: dg.AssetExecutionContext, warehouse: Warehouse
+    context: dg.AssetExecutionContext, lake: Lake, warehouse: Warehouse
 ) -> dg.MaterializeResult[Any]:
-    """How well the candidate's configuration predicts what users discover next.
+    """How well the candidate's configuration predicts what users hear next.
 
-    Fitted to the past alone, it is judged by the last days, next to popularity.
+    Fitted to the past alone, it is judged by the last days, next to the champion, to popularity,
+    to item-item and to other baselines.
     """
     from moovitamix.recommend import figures, training
     from moovitamix.recommend.evaluation import EvaluationRules
 
     candidate, evaluation = training.evaluate_candidate(
-        warehouse, context.run.run_id, EvaluationRules(), _progress(context, "fit to the past")
+        warehouse,
+        lake.open(),
+        context.run.run_id,
+        EvaluationRules(),
+        _progress(context, "fit to the past"),
     )
     context.log.info(figures.sentence(evaluation))
+    warnings = figures.warnings(evaluation)
     return dg.MaterializeResult(
         metadata={
+            **({"baselines that rank better": "\n".join(warnings)} if warnings else {}),
             "version": candidate.version,
             "split": evaluation.split,
+            "cut_off": evaluation.cut_off or "none",
             "users": evaluation.users,
             "discoveries": evaluation.discoveries,
             "unreachable": evaluation.unreachable,
+            "replay_users": evaluation.replay_users,
             "catalogue": evaluation.catalogue,
             "figures": dg.MetadataValue.md(figures.table(evaluation)),
             "evaluation": dg.MetadataValue.json(evaluation.to_json()),

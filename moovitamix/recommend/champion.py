@@ -10,7 +10,9 @@ from moovitamix.errors import NothingToDo
 from moovitamix.recommend import archive, registry
 from moovitamix.recommend.als import AlsModel
 from moovitamix.recommend.artifacts import load_model
-from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.blend import ALS_ALONE, BlendParameters
+from moovitamix.recommend.interactions import read_interactions
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix
 from moovitamix.recommend.registry import Algorithm
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Champion:
         provisional: Promoted without proof that it beats popularity.
         as_of: The last day of the data it was fitted to.
         model: The factors.
+        blend: What counts beside them where repeats are allowed.
     """
 
     version: int
@@ -36,6 +39,7 @@ class Champion:
     provisional: bool
     as_of: date
     model: AlsModel
+    blend: BlendParameters = ALS_ALONE
 
     @property
     def matrix_parameters(self) -> MatrixParameters:
@@ -57,4 +61,15 @@ def load_champion(warehouse: Warehouse, lake: LakeStore) -> Champion:
     model = load_model(lake, found.artifact)
     if model.matrix_fingerprint != found.matrix_fingerprint:
         raise archive.damaged("ALS model", f"{found.artifact} is not that of v{found.version}")
-    return Champion(found.version, found.algorithm, found.provisional, found.as_of, model)
+    blend = BlendParameters.of(found.parameters)
+    return Champion(found.version, found.algorithm, found.provisional, found.as_of, model, blend)
+
+
+def read_recent_plays(
+    warehouse: Warehouse, champion: Champion, matrix: UserItemMatrix
+) -> UserItemMatrix | None:
+    """The own plays that the champion's blend asks for, up to the day of a matrix; else None."""
+    if champion.algorithm != "als" or not champion.blend.own_plays:
+        return None
+    plays = read_interactions(warehouse, matrix.as_of)
+    return build_matrix(plays, champion.blend.recent, matrix.as_of)

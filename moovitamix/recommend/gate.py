@@ -7,6 +7,7 @@ from typing import Literal
 
 from moovitamix.recommend.evaluation import Evaluation
 from moovitamix.recommend.figures import sentence
+from moovitamix.recommend.rankers import POPULARITY
 from moovitamix.recommend.registry import Algorithm
 
 Verdict = Literal["better than popularity", "cannot tell", "worse than popularity"]
@@ -36,7 +37,7 @@ def judge_first(evaluation: Evaluation) -> Decision:
     measured on too few users, it cannot be told, and ALS is promoted as provisional; below 0, ALS
     is worse, and popularity is served under the version's name.
     """
-    gain = evaluation.difference
+    gain = evaluation.differences["discovery"].get(POPULARITY)
     enough = evaluation.users >= evaluation.rules.minimum_users
     measured = sentence(evaluation)
     if gain is not None and enough and gain.high < 0:

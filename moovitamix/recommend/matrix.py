@@ -200,6 +200,23 @@ def in_columns(matrix: UserItemMatrix, tracks: NDArray[np.int64]) -> csr_matrix:
     )
 
 
+def rows_of(
+    matrix: UserItemMatrix, users: NDArray[np.int64], tracks: NDArray[np.int64]
+) -> csr_matrix:
+    """A matrix' values of some users under some columns; who is not in it has an empty row."""
+    known = np.flatnonzero(np.isin(users, matrix.users))
+    taken = csr_matrix(
+        (
+            np.ones(len(known), dtype=np.float32),
+            (known, np.searchsorted(matrix.users, users[known])),
+        ),
+        shape=(len(users), len(matrix.users)),
+    )
+    rows = (taken @ in_columns(matrix, tracks)).tocsr()
+    rows.sort_indices()
+    return rows
+
+
 def encode_matrix(matrix: UserItemMatrix) -> bytes:
     """A matrix as one file: arrays and a JSON header, no pickle."""
     header = {

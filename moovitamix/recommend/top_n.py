@@ -167,6 +167,48 @@ def rank(
     return TopN(ids, tracks[columns], scores, np.count_nonzero(scores > _LEFT_OUT, axis=1))
 
 
+def rank_scores(
+    ids: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    tracks: NDArray[np.int64],
+    n: int,
+    *,
+    leave_out: csr_matrix | None = None,
+    exclude: NDArray[np.int64] | None = None,
+) -> TopN:
+    """For each row the n tracks of highest score; equals by ascending track id.
+
+    Args:
+        ids: int64 [rows]: whose scores they are.
+        scores: float32 [rows, tracks]; minus infinity for what no list of the row may hold.
+        tracks: int64 [tracks], ascending.
+        n: Length of a list.
+        leave_out: CSR [rows, tracks]: what is stored in a row is left out of its list.
+        exclude: Track ids left out of all lists.
+    """
+    n = min(n, len(tracks))
+    if leave_out is not None or exclude is not None:
+        scores = scores.copy()
+    if leave_out is not None:
+        scores[
+            np.repeat(np.arange(len(ids)), np.diff(leave_out.indptr)), leave_out.indices
+        ] = -np.inf
+    if exclude is not None:
+        scores[:, np.isin(tracks, exclude)] = -np.inf
+    # All that reach the n-th highest score: with equals at the end, more than n.
+    least = np.partition(scores, -n, axis=1)[:, -n, None]
+    rows, columns = np.nonzero((scores >= least) & (scores > -np.inf))
+    reached = scores[rows, columns]
+    order = np.lexsort((columns, -reached, rows))
+    counts = np.bincount(rows, minlength=len(ids))
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    order, rows, place = order[place < n], rows[place < n], place[place < n]
+    best = np.zeros((len(ids), n), dtype=np.int64)
+    values = np.full((len(ids), n), _LEFT_OUT, dtype=np.float32)
+    best[rows, place], values[rows, place] = columns[order], reached[order]
+    return TopN(ids, tracks[best], values, np.minimum(counts, n))
+
+
 def _left_out(
     row: int, leave_out: csr_matrix | None, excluded: NDArray[np.intp] | None
 ) -> NDArray[np.intp]:

@@ -11,8 +11,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from moovitamix.errors import NothingToDo
-from moovitamix.recommend import artifacts, registry
+from moovitamix.recommend import archive, artifacts, registry
 from moovitamix.recommend.als import AlsParameters, bound_regularization, fit_als
+from moovitamix.recommend.blend import BlendParameters
+from moovitamix.recommend.blend_choice import choose_blend
+from moovitamix.recommend.contest import Rival
 from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluate
 from moovitamix.recommend.gate import Decision, judge_first, keep_champion
 from moovitamix.recommend.interactions import read_interactions
@@ -35,6 +38,7 @@ def fit_candidate(
 ) -> ModelVersion:
     """Fit a model to the current matrix, keep it in the lake, register it as a candidate.
 
+    What counts beside it where repeats are allowed is chosen on days before the evaluation's.
     The regularization is lowered where the data is too thin for it, and registered so. A run that
     has already registered its version gets it back: nothing is fitted again.
 
@@ -50,6 +54,8 @@ def fit_candidate(
     bounded = bound_regularization(parameters, matrix)
     model = fit_als(matrix, bounded, on_iteration)
     artifact = artifacts.store_model(lake, run_id, model)
+    plays = read_interactions(warehouse, matrix.as_of)
+    blend = choose_blend(plays, matrix.as_of, matrix.parameters, bounded, EvaluationRules())
     with warehouse.connect() as connection:
         return registry.register(
             connection,
@@ -57,13 +63,18 @@ def fit_candidate(
             as_of=matrix.as_of,
             pull=pointer.pull,
             matrix_fingerprint=matrix.fingerprint,
-            parameters={"matrix": asdict(matrix.parameters), "als": asdict(bounded)},
+            parameters={
+                "matrix": asdict(matrix.parameters),
+                "als": asdict(bounded),
+                "blend": asdict(blend),
+            },
             artifact=artifact,
         )
 
 
 def evaluate_candidate(
     warehouse: Warehouse,
+    lake: LakeStore,
     run_id: str,
     rules: EvaluationRules,
     on_iteration: OnIteration | None = None,
@@ -71,13 +82,15 @@ def evaluate_candidate(
     """Judge the configuration of this run's candidate, or of the newest one, and record it.
 
     The configuration is fitted anew to the past of the candidate's data; the candidate itself has
-    seen the future.
+    seen the future. A champion other than the candidate is judged beside it; one whose artifact is
+    gone or damaged is not, and the check on `champion_model` tells of it.
 
     Raises:
         NothingToDo: When there is no candidate.
     """
     with warehouse.connect() as connection:
         candidate = registry.under_judgement(connection, run_id)
+        champion = registry.champion(connection)
     evaluation = evaluate(
         read_interactions(warehouse, candidate.as_of),
         candidate.as_of,
@@ -85,10 +98,27 @@ def evaluate_candidate(
         AlsParameters(**candidate.parameters["als"]),
         rules,
         on_iteration,
+        blend=BlendParameters.of(candidate.parameters),
+        champion=_rival(lake, champion, candidate),
     )
     with warehouse.connect() as connection:
         registry.record_evaluation(connection, candidate.version, evaluation.to_json())
     return candidate, evaluation
+
+
+def _rival(lake: LakeStore, champion: ModelVersion | None, candidate: ModelVersion) -> Rival | None:
+    if champion is None or champion.version == candidate.version:
+        return None
+    try:
+        model = artifacts.load_model(lake, champion.artifact)
+    except archive.DamagedArtifact:
+        return None
+    return Rival(
+        MatrixParameters(**champion.parameters["matrix"]),
+        AlsParameters(**champion.parameters["als"]),
+        model,
+        BlendParameters.of(champion.parameters),
+    )
 
 
 def recorded_evaluation(version: ModelVersion) -> Evaluation:

@@ -33,7 +33,7 @@ def _spec(key: str, description: str) -> dg.AssetSpec:
         _spec(
             "user_top_n",
             """What to play next, for every user with listens: the 100 tracks that the champion
-            ranks highest among those not heard yet.
+            ranks highest among those not heard yet; beside it, the same with those heard.
 
             Their factors are folded in from the current matrix, so that a user who came after the
             champion was trained has a list too. Users without listens have none: their stated
@@ -59,22 +59,25 @@ def generation(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Publish a new generation; until it is verified, readers see the one before."""
     from moovitamix.recommend.artifacts import load_current_matrix
-    from moovitamix.recommend.champion import load_champion
+    from moovitamix.recommend.champion import load_champion, read_recent_plays
     from moovitamix.serve.catalogue import read_catalogue
     from moovitamix.serve.publish import publish_generation
 
     store = lake.open()
     with warehouse.hold_erasures(), cache.connect() as client:
+        champion, matrix = load_champion(warehouse, store), load_current_matrix(store)
         published = publish_generation(
             client,
             cache.prefix,
-            champion=load_champion(warehouse, store),
-            matrix=load_current_matrix(store),
+            champion=champion,
+            matrix=matrix,
             catalogue=read_catalogue(warehouse),
             tell=context.log.info,
+            recent=read_recent_plays(warehouse, champion, matrix),
         )
     by_tier = {f"users by {tier}": count for tier, count in published.users_by_tier.items()}
-    yield _materialized("user_top_n", published, published.users, by_tier)
+    more = {**by_tier, "keys with repeats": published.repeats.keys}
+    yield _materialized("user_top_n", published, published.users, more)
     yield _materialized("similar_tracks", published, published.tracks)
     yield _materialized("popular_tracks", published, published.popular)
 

@@ -26,6 +26,8 @@ CHECKS: dict[tuple[str, str], str] = {
     (USERS, "no_list_holds_what_was_heard"): "All that is recommended is new. On a sample.",
     (USERS, "no_list_holds_a_withdrawn_track"): "All can be played. On a sample.",
     (USERS, "every_list_is_ranked"): "Scores fall, no track comes twice. On a sample.",
+    (USERS, "lists_with_repeats_are_ranked"): "Scores fall, no track comes twice. On a sample.",
+    (USERS, "lists_with_repeats_can_be_played"): "None holds a withdrawn track. On a sample.",
     (TRACKS, "every_track_has_a_list"): "Each track of the champion has a list.",
     (TRACKS, "no_track_is_similar_to_itself"): "A list is about other tracks. On a sample.",
     (TRACKS, "no_list_holds_a_withdrawn_track"): "All can be played. On a sample.",
@@ -104,6 +106,10 @@ def judge(found: "Inspection") -> dict[tuple[str, str], "Judgement"]:
             users.lists, withdrawn
         ),
         (USERS, "every_list_is_ranked"): of.every_list_is_ranked(users.lists),
+        (USERS, "lists_with_repeats_are_ranked"): of.every_list_is_ranked(found.repeats),
+        (USERS, "lists_with_repeats_can_be_played"): of.no_list_holds_a_withdrawn_track(
+            found.repeats, withdrawn
+        ),
         (TRACKS, "every_track_has_a_list"): of.every_owner_has_a_list(tracks.owners, tracks.found),
         (TRACKS, "no_track_is_similar_to_itself"): of.no_track_is_similar_to_itself(tracks.lists),
         (TRACKS, "no_list_holds_a_withdrawn_track"): of.no_list_holds_a_withdrawn_track(

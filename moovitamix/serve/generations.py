@@ -5,7 +5,8 @@ in `codec.py`, how lists are read in `recommender.py`.
 
 The keys of a generation, behind `{prefix}:{generation}:`, are::
 
-    u:{user_id}          top-N of a user with listens
+    u:{user_id}          top-N of a user with listens, of what is new to them
+    r:{user_id}          the same with what they have heard
     g:{user_id}          stated favourite genres of a user without listens, as genre ids alone
     t:{track_id}         similar tracks
     p:{genre_id|all}     popular tracks of a genre, or of all
@@ -30,7 +31,7 @@ from moovitamix.errors import StoreUnavailable
 
 TIME_TO_LIVE = timedelta(hours=24)
 
-Kind = Literal["u", "g", "t", "p"]
+Kind = Literal["u", "r", "g", "t", "p"]
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
         as_of: The last day of the matrix.
         matrix_fingerprint: Which matrix users' factors were folded in from.
         list_length: N: the longest that a list can be.
-        keys: How many keys there are of each kind (`u`, `g`, `t`, `p`).
+        keys: How many keys there are of each kind (`u`, `r`, `g`, `t`, `p`).
         published_at: When the writing began, by the server's clock, UTC.
         expires_at: When all its keys expire, UTC.
     """

@@ -45,6 +45,7 @@ class Inspection:
     Attributes:
         generation: What it says of itself.
         users: Lists of users with listens.
+        repeats: A sample of their lists with what they have heard; not all have one.
         tracks: Lists of similar tracks.
         genres: Popular tracks by genre.
         overall: Popular tracks; None when that list is missing or damaged.
@@ -55,6 +56,7 @@ class Inspection:
 
     generation: Generation
     users: Sample
+    repeats: dict[int, TopN]
     tracks: Sample
     genres: Sample
     overall: TopN | None
@@ -92,13 +94,15 @@ def inspect_generation(
         StoreUnavailable: When Redis does not answer.
     """
     cache = _Reader(client, prefix, generation.name)
-    users = cache.sample("u", np.setdiff1d(matrix.users, catalogue.withdrawn_users))
+    served = np.setdiff1d(matrix.users, catalogue.withdrawn_users)
+    users = cache.sample("u", served)
     heard = {user: _heard_by(matrix, user) for user in users.lists}
     by_als = champion.algorithm == "als"
     ranked = np.setdiff1d(champion.model.tracks, catalogue.withdrawn)
     return Inspection(
         generation=generation,
         users=users,
+        repeats=cache.sample("r", served).lists,
         tracks=cache.sample("t", champion.model.tracks),
         genres=cache.sample("p", _genres_with_tracks(catalogue)),
         overall=cache.overall(),

@@ -15,6 +15,7 @@ import redis
 from numpy.typing import NDArray
 
 from moovitamix.errors import NothingToDo
+from moovitamix.recommend.blend import score_repeats
 from moovitamix.recommend.champion import Champion
 from moovitamix.recommend.matrix import UserItemMatrix
 from moovitamix.recommend.top_n import TopN, score_users, similar_tracks
@@ -67,6 +68,7 @@ class Publication:
     Attributes:
         generation: Now current.
         users: Lists of users with listens.
+        repeats: Lists of the users whom ALS knows, with what they have heard.
         tracks: Lists of similar tracks.
         popular: Lists by genre, and the one over all.
         users_by_tier: How many users are answered by ALS, by popularity (with what they heard left
@@ -75,6 +77,7 @@ class Publication:
 
     generation: Generation
     users: Written
+    repeats: Written
     tracks: Written
     popular: Written
     users_by_tier: dict[str, int]
@@ -88,15 +91,17 @@ def publish_generation(
     matrix: UserItemMatrix,
     catalogue: Catalogue,
     tell: Tell,
+    recent: UserItemMatrix | None = None,
     list_length: int = LIST_LENGTH,
 ) -> Publication:
     """Write a generation in full, verify it, make it current.
 
     Users with listens in the matrix get their own list: by ALS, their factors folded in from the
     matrix as it is now; by popularity, what they heard left out, where the champion's algorithm
-    says so or the model knows none of their tracks. Users without get their stated genres, which
-    readers follow to the popular tracks. Withdrawn tracks are in no list, and withdrawn users have
-    none of their own.
+    says so or the model knows none of their tracks. Those whom ALS knows also get a list that may
+    repeat what they have heard, by the version's blend. Users without get their stated genres,
+    which readers follow to the popular tracks. Withdrawn tracks are in no list, and withdrawn users
+    have none of their own.
 
     Args:
         client: Answers bytes.
@@ -105,6 +110,7 @@ def publish_generation(
         matrix: The current one.
         catalogue: The warehouse's.
         tell: Takes a line of progress; called only when there are many users.
+        recent: The users' late plays, by `champion.blend.recent`; None where they do not count.
         list_length: N.
 
     Raises:
@@ -130,10 +136,16 @@ def publish_generation(
         popular = lists.write_popular()
         tracks = lists.write_similar()
         users, by_tier = lists.write_users(tell)
+        repeats = lists.write_repeats(recent)
         by_tier["stated genres"] = lists.write_stated_genres()
         generation = writer.make_current()
     return Publication(
-        generation=generation, users=users, tracks=tracks, popular=popular, users_by_tier=by_tier
+        generation=generation,
+        users=users,
+        repeats=repeats,
+        tracks=tracks,
+        popular=popular,
+        users_by_tier=by_tier,
     )
 
 
@@ -206,6 +218,23 @@ class _Lists:
                     rate = written.per_second()
                     tell(f"{written.keys:,} of {users:,} users written, {rate:,.0f} a second")
         return written, {"als": written.keys - by_popularity, "popularity": by_popularity}
+
+    def write_repeats(self, recent: UserItemMatrix | None) -> Written:
+        """The top-N of each user whom ALS knows, with what they have heard; none by popularity."""
+        with self._measured() as written:
+            if self._champion.algorithm == "als":
+                for scored in score_repeats(
+                    self._champion.model,
+                    self._matrix,
+                    self._champion.blend,
+                    recent,
+                    self._n,
+                    exclude=self._catalogue.withdrawn,
+                    block_rows=self._block_rows,
+                ):
+                    kept = (scored.lengths > 0) & ~self._are_withdrawn(scored.ids)
+                    self._write_block("r", _rows(scored, np.flatnonzero(kept)), written)
+        return written
 
     def write_stated_genres(self) -> int:
         """The stated genres of users without listens in the matrix; how many such users."""

@@ -82,10 +82,11 @@ class Recommender:
         self._client = client
         self._prefix = prefix
 
-    def recommend(self, user_id: int, limit: int = 20) -> Recommendations:
+    def recommend(self, user_id: int, limit: int = 20, *, repeats: bool = False) -> Recommendations:
         """What to play to a user next.
 
-        The user's own list. Without one, or when they have heard everything: what is popular in
+        The user's own list; with `repeats` the one that may hold what they have heard, where there
+        is one. Without one, or when they have heard everything: what is popular in
         their stated favourite genres, filled up with what is popular over all. Without these:
         what is popular over all.
 
@@ -93,7 +94,10 @@ class Recommender:
             NothingToDo: When no generation is being served.
             StoreUnavailable: When Redis does not answer.
         """
-        generation, (own, stated, overall) = self._read(("u", user_id), ("g", user_id), OVERALL)
+        generation, (own, again, stated, overall) = self._read(
+            ("u", user_id), ("r" if repeats else "u", user_id), ("g", user_id), OVERALL
+        )
+        own = own if again is None else again
         tier: Tier
         if own is not None and len(own.ids):
             tier, items = "cached top-N", _items(own, limit)

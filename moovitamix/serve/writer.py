@@ -82,7 +82,7 @@ class GenerationWriter:
             as_of=as_of,
             matrix_fingerprint=matrix_fingerprint,
             list_length=list_length,
-            keys={"u": 0, "g": 0, "t": 0, "p": 0},
+            keys={"u": 0, "r": 0, "g": 0, "t": 0, "p": 0},
             published_at=now,
             expires_at=now + TIME_TO_LIVE,
         )
@@ -114,7 +114,7 @@ class GenerationWriter:
         """Write the values of some users, tracks or genres.
 
         Args:
-            kind: `u`, `g`, `t` or `p`.
+            kind: `u`, `r`, `g`, `t` or `p`.
             ids: Shape (n,): whose values they are.
             values: n encoded lists.
         """

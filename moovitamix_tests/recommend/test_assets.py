@@ -78,7 +78,7 @@ def test_the_stage_makes_a_champion_that_is_served_from_its_artifact(
     assert metadata(result, "user_features")["dagster/row_count"] == 243
     assert metadata(result, "user_features")["users_without_plays"] == 3
     assert metadata(result, "champion_model")["verdict"] == "better than popularity"
-    assert metadata(result, "model_evaluation")["als_ndcg"] > 0.3
+    assert metadata(result, "model_evaluation")["discovery_candidate_ndcg"] > 0.3
 
     lake = platform.lake.open()
     champion = load_champion(platform.warehouse, lake)

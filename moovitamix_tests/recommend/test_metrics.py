@@ -92,5 +92,31 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
 
 def test_the_interval_of_coverage_holds_its_figure() -> None:
     columns = np.random.default_rng(5).integers(0, 500, (60, 10))
-    figure = metrics.coverage_figure(columns, 500, resamples=200, seed=1)
+    (figure,) = metrics.coverage_figures([columns], 500, resamples=200, seed=1)
     assert figure.low < figure.value < figure.high
+
+
+def test_novelty_is_the_mean_of_what_a_lists_tracks_tell_in_bits() -> None:
+    lists = np.array([[0, 1, 2], [2, -1, -1], [-1, -1, -1]])
+    found = metrics.novelty(lists, np.array([8, 4, 1]), users=8)
+    np.testing.assert_allclose(found, [(0 + 1 + 3) / 3, 3, 0])
+
+
+def test_the_interval_of_coverage_is_that_of_counting_every_track_in_every_resample() -> None:
+    chance = np.random.default_rng(5)
+    columns = np.minimum((100 * chance.random((300, 5)) ** 4).astype(np.int64), 99)
+    (figure,) = metrics.coverage_figures([columns], 120, resamples=60, seed=1)
+    again = np.random.default_rng(1)
+    drawn = [metrics.coverage(columns[again.integers(0, 300, 300)], 120) for _ in range(60)]
+    low, high = np.percentile(drawn, [2.5, 97.5]) + figure.value - np.mean(drawn)
+    assert (figure.low, figure.high) == pytest.approx((low, high))
+
+
+def test_users_count_in_a_mean_as_they_weigh() -> None:
+    values = np.array([[0.2, 0.2], [0.4, 0.4], [0.9, 0.9]])
+    weights = np.array([[1.0, 1.0], [3.0, 1.0], [0.0, 1.0]])
+    part, whole = metrics.mean_figures(values, weights=weights, resamples=50, seed=1)
+    assert part.value == pytest.approx((0.2 + 3 * 0.4) / 4)
+    assert whole.value == pytest.approx(0.5)
+    assert part.low == pytest.approx(0.2)
+    assert part.high == pytest.approx(0.4)

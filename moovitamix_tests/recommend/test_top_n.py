@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als, fold_in
 from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix
 from moovitamix.recommend.popularity import listeners, score_popular
-from moovitamix.recommend.top_n import TopN, rank, score_users, similar_tracks
+from moovitamix.recommend.top_n import TopN, rank, rank_scores, score_users, similar_tracks
 from moovitamix_tests.recommend.conftest import AS_OF, tasteful_plays
 
 
@@ -72,6 +72,18 @@ def test_equal_scores_are_ordered_by_track_id_also_where_the_list_ends(data: st.
         length = block.lengths[row]
         assert block.tracks[row, :length].tolist() == tracks[expected].tolist()
         assert block.scores[row, :length].tolist() == scores[expected].tolist()
+    dense = rank_scores(
+        block.ids,
+        queries @ items.T,
+        tracks,
+        n,
+        leave_out=csr_matrix(hidden.astype(np.float32)),
+        exclude=exclude,
+    )
+    assert dense.lengths.tolist() == block.lengths.tolist()
+    for row, length in enumerate(block.lengths):
+        assert dense.tracks[row, :length].tolist() == block.tracks[row, :length].tolist()
+        assert dense.scores[row, :length].tolist() == block.scores[row, :length].tolist()
 
 
 def test_lists_are_the_users_best_new_tracks(matrix: UserItemMatrix, model: AlsModel) -> None:

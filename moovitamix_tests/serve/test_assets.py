@@ -21,7 +21,7 @@ from moovitamix.recommend.matrix import MatrixParameters, build_matrix
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve import assets, checks
 from moovitamix.serve.codec import decode_list, encode_list
-from moovitamix.serve.generations import current_key, key_of, read_current
+from moovitamix.serve.generations import Kind, current_key, key_of, read_current
 from moovitamix.serve.recommender import Recommender
 from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World, load_catalogue, plays
 
@@ -161,8 +161,10 @@ def _put_in_withdrawn(client: redis.Redis, generation: str) -> None:
     _rewrite(client, generation, 7, lambda ids: np.append(ids, 141))
 
 
-def _rewrite(client: redis.Redis, generation: str, user: int, change: Change) -> None:
-    key = key_of(NAMESPACE, generation, "u", user)
+def _rewrite(
+    client: redis.Redis, generation: str, user: int, change: Change, kind: Kind = "u"
+) -> None:
+    key = key_of(NAMESPACE, generation, kind, user)
     value = client.get(key)
     assert isinstance(value, bytes)
     ids = change(decode_list(value).ids)
@@ -171,6 +173,14 @@ def _rewrite(client: redis.Redis, generation: str, user: int, change: Change) ->
 
 def _repeat_a_track(client: redis.Redis, generation: str) -> None:
     _rewrite(client, generation, 7, lambda ids: np.append(ids, ids[0]))
+
+
+def _put_withdrawn_into_repeats(client: redis.Redis, generation: str) -> None:
+    _rewrite(client, generation, 7, lambda ids: np.append(ids, 141), "r")
+
+
+def _repeat_a_repeat(client: redis.Redis, generation: str) -> None:
+    _rewrite(client, generation, 7, lambda ids: np.append(ids, ids[0]), "r")
 
 
 def _damage_popular(client: redis.Redis, generation: str) -> None:
@@ -191,6 +201,8 @@ FAULTS: dict[Fault, set[tuple[str, str]]] = {
     _put_in_heard: {(checks.USERS, "no_list_holds_what_was_heard")},
     _put_in_withdrawn: {(checks.USERS, "no_list_holds_a_withdrawn_track")},
     _repeat_a_track: {(checks.USERS, "every_list_is_ranked")},
+    _put_withdrawn_into_repeats: {(checks.USERS, "lists_with_repeats_can_be_played")},
+    _repeat_a_repeat: {(checks.USERS, "lists_with_repeats_are_ranked")},
     _damage_popular: {(checks.POPULAR, "popular_list_is_full")},
     _lose_a_genre: {(checks.POPULAR, "every_genre_has_a_list")},
     _damage_a_track: {(checks.TRACKS, "every_track_has_a_list")},

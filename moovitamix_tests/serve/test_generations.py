@@ -73,7 +73,7 @@ def keys_of(client: redis.Redis, generation: str) -> list[str]:
 def test_a_published_generation_is_current_and_describes_itself(valkey: redis.Redis) -> None:
     published = publish(valkey, version=7)
     assert published.name == "v7-2026-11-22-1"
-    assert published.keys == {"u": 2_500, "g": 0, "t": 0, "p": 1}
+    assert published.keys == {"u": 2_500, "r": 0, "g": 0, "t": 0, "p": 1}
     assert read_current(valkey, PREFIX) == published
     assert versions_in(valkey, published) == {7}
 

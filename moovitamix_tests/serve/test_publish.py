@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moovitamix.errors import NothingToDo
+from moovitamix.recommend.blend import BlendParameters
 from moovitamix.recommend.matrix import MatrixParameters
 from moovitamix.recommend.top_n import score_users
 from moovitamix.serve import publish
@@ -34,6 +35,7 @@ def publish_world(client: redis.Redis, world: World, *, n: int = N) -> Publicati
         matrix=world.matrix,
         catalogue=world.catalogue,
         tell=lambda _: None,
+        recent=world.matrix,
         list_length=n,
     )
 
@@ -79,6 +81,25 @@ def test_lists_of_known_users_are_those_of_the_model_on_the_current_matrix(
     }
     assert len(expected) == 60
     assert {user: lists[user].ids.tolist() for user in expected} == expected
+
+
+def test_users_whom_als_knows_also_get_a_list_with_what_they_heard_by_the_versions_blend(
+    valkey: redis.Redis, world: World
+) -> None:
+    blend = BlendParameters(own_plays=5.0)
+    blended = replace(world, champion=replace(world.champion, blend=blend))
+    published = publish_world(valkey, blended)
+    lists = lists_in(valkey, published, "r")
+    assert set(lists) == {str(user) for user in range(1, 61)}
+    assert published.repeats.keys == 60
+    for user, found in lists.items():
+        # Own plays count so much that all of them come first, as far as the model knows them.
+        known = world.heard_by(int(user)) & set(world.champion.model.tracks.tolist())
+        playable = known - set(world.WITHDRAWN)
+        assert set(found.ids[: len(playable)].tolist()) == playable
+        assert not set(found.ids.tolist()) & set(world.WITHDRAWN)
+    lost = publish_world(valkey, world.under("popularity"))
+    assert lists_in(valkey, lost, "r") == {}
 
 
 def test_a_user_of_whose_tracks_the_model_knows_none_gets_popular_tracks_not_heard(
@@ -169,7 +190,7 @@ def test_what_was_written_is_counted(valkey: redis.Redis, world: World) -> None:
     assert generation.name == "v3-2026-11-22-1"
     assert generation.as_of == AS_OF
     assert generation.matrix_fingerprint == world.matrix.fingerprint
-    assert generation.keys == {"u": 61, "g": 2, "t": 40, "p": 3}
+    assert generation.keys == {"u": 61, "r": 60, "g": 2, "t": 40, "p": 3}
     assert published.users.entries == 61 * N
     assert published.users.bytes == 61 * (8 + N * 6)
     assert published.popular.keys == 3

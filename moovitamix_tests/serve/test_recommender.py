@@ -54,6 +54,18 @@ def test_a_user_with_listens_gets_their_own_list(
     assert answer.generation == published.generation.name
 
 
+def test_repeats_are_answered_from_their_own_list_and_without_one_as_if_not_asked_for(
+    valkey: redis.Redis, published: Publication, recommender: Recommender, world: World
+) -> None:
+    answer = recommender.recommend(5, limit=7, repeats=True)
+    value = valkey.get(key_of(NAMESPACE, published.generation.name, "r", 5))
+    assert isinstance(value, bytes)
+    assert [item.track_id for item in answer.items] == decode_list(value).ids[:7].tolist()
+    assert {item.track_id for item in answer.items} & world.heard_by(5)
+    for user in (World.NEWCOMER, 70, 72):  # no list with repeats: the model does not know them
+        assert recommender.recommend(user, repeats=True) == recommender.recommend(user)
+
+
 def test_a_limit_above_what_is_cached_gives_all_of_it(recommender: Recommender) -> None:
     assert len(recommender.recommend(5, limit=1_000).items) == 30
 
