@@ -6,17 +6,19 @@ it calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, cast
 
 from moovitamix.errors import NothingToDo
-from moovitamix.recommend import artifacts, registry
+from moovitamix.recommend import artifacts, criteria, registry, succession
 from moovitamix.recommend.als import AlsParameters, bound_regularization, fit_als
-from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluate
-from moovitamix.recommend.gate import Decision, judge_first, keep_champion
+from moovitamix.recommend.criteria import CANDIDATE, DISCOVERY, POPULARITY, Judged
+from moovitamix.recommend.evaluation import ALS, Evaluation, EvaluationRules, evaluate
+from moovitamix.recommend.gate import Decision, Verdict, hold_back, judge
 from moovitamix.recommend.interactions import read_interactions
 from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.metrics import Figure
 from moovitamix.recommend.registry import ModelVersion
 
 if TYPE_CHECKING:
@@ -57,7 +59,11 @@ def fit_candidate(
             as_of=matrix.as_of,
             pull=pointer.pull,
             matrix_fingerprint=matrix.fingerprint,
-            parameters={"matrix": asdict(matrix.parameters), "als": asdict(bounded)},
+            parameters={
+                "matrix": asdict(matrix.parameters),
+                "als": asdict(bounded),
+                "asked": {"regularization": parameters.regularization},
+            },
             artifact=artifact,
         )
 
@@ -78,6 +84,7 @@ def evaluate_candidate(
     """
     with warehouse.connect() as connection:
         candidate = registry.under_judgement(connection, run_id)
+        champion = registry.champion(connection)
     evaluation = evaluate(
         read_interactions(warehouse, candidate.as_of),
         candidate.as_of,
@@ -87,8 +94,20 @@ def evaluate_candidate(
         on_iteration,
     )
     with warehouse.connect() as connection:
-        registry.record_evaluation(connection, candidate.version, evaluation.to_json())
+        registry.record_evaluation(
+            connection,
+            candidate.version,
+            evaluation.to_json(),
+            against=_opponent(candidate, champion),
+        )
     return candidate, evaluation
+
+
+def _opponent(candidate: ModelVersion, champion: ModelVersion | None) -> int | None:
+    """The champion that a candidate is compared with; that of its time when it is the champion."""
+    if champion is None or champion.version == candidate.version:
+        return candidate.judged_against
+    return champion.version
 
 
 def recorded_evaluation(version: ModelVersion) -> Evaluation:
@@ -105,7 +124,10 @@ def recorded_evaluation(version: ModelVersion) -> Evaluation:
 
 
 def settle_candidate(warehouse: Warehouse, run_id: str) -> tuple[ModelVersion, Decision]:
-    """Promote the candidate where there is no champion, else record its verdict and keep both.
+    """Let the gate decide about the candidate, and do as it says in the same transaction.
+
+    While a rollback pins the champion, what would be promoted is recorded as such and waits. A
+    candidate that is the champion already, for its run is done again, stays it.
 
     Returns:
         The champion after that, and what was decided about the candidate.
@@ -116,11 +138,50 @@ def settle_candidate(warehouse: Warehouse, run_id: str) -> tuple[ModelVersion, D
     with warehouse.connect() as connection:
         registry.lock(connection)
         candidate = registry.under_judgement(connection, run_id)
-        evaluation = recorded_evaluation(candidate)
         champion = registry.champion(connection)
-        if champion is not None and champion.version != candidate.version:
-            decision = keep_champion(evaluation, candidate.version, champion.version)
-            registry.record_verdict(connection, candidate.version, decision)
-            return champion, decision
-        decision = judge_first(evaluation)
-        return registry.promote(connection, candidate.version, decision), decision
+        if champion is not None and champion.version == candidate.version:
+            return champion, _recorded_decision(champion)
+        decision = judge(judged(recorded_evaluation(candidate)), candidate, champion)
+        if champion is not None and succession.pin(connection) is not None:
+            decision = hold_back(decision, champion.version)
+        if champion is None or decision.promoted:
+            return registry.promote(connection, candidate.version, decision), decision
+        registry.record_verdict(connection, candidate.version, decision)
+        return champion, decision
+
+
+def _recorded_decision(version: ModelVersion) -> Decision:
+    return Decision(
+        verdict=cast("Verdict", version.verdict),
+        algorithm=version.algorithm,
+        provisional=version.provisional,
+        reason=version.reason or "",
+        criteria=tuple(criteria.from_json(version.criteria)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """An evaluation of a candidate and popularity alone, as the gate reads it."""
+
+    users: int
+    rules: EvaluationRules
+    split: str
+    fresh_days: int = 0
+    figures: Mapping[str, Mapping[str, Mapping[str, Figure]]] = field(default_factory=dict)
+    differences: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+
+
+def judged(evaluation: Evaluation) -> Judged:
+    """What the gate reads of an evaluation."""
+    gain = evaluation.difference
+    if gain is None:
+        return _Alone(evaluation.users, evaluation.rules, evaluation.split)
+    found = evaluation.figures
+    return _Alone(
+        evaluation.users,
+        evaluation.rules,
+        evaluation.split,
+        figures={DISCOVERY: {CANDIDATE: found[ALS], POPULARITY: found[POPULARITY]}},
+        differences={DISCOVERY: {POPULARITY: gain}},
+    )

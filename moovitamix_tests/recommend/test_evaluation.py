@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moovitamix.recommend import figures
+from moovitamix.recommend import figures, gate
 from moovitamix.recommend.als import AlsParameters
 from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluate
-from moovitamix.recommend.gate import judge_first, keep_champion
 from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters
 from moovitamix.recommend.metrics import Figure
+from moovitamix.recommend.training import judged
 from moovitamix_tests.recommend.conftest import AS_OF, random_plays, tasteful_plays
 
 RULES = EvaluationRules(resamples=300)
@@ -24,6 +24,10 @@ QUICK = AlsParameters(factors=16, regularization=30.0)
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
     return evaluate(tasteful_plays(), AS_OF, MatrixParameters(), QUICK, RULES)
+
+
+def judge_first(evaluation: Evaluation) -> gate.Decision:
+    return gate.judge_first(judged(evaluation))
 
 
 def with_difference(evaluation: Evaluation, low: float, high: float) -> Evaluation:
@@ -126,15 +130,7 @@ def test_too_few_users_tell_nothing(evaluation: Evaluation, low: float, high: fl
 
 def test_a_reason_is_a_sentence_with_the_figures(evaluation: Evaluation) -> None:
     als = evaluation.figures["als"]["ndcg"].value
-    assert f"NDCG@10 is {als:.4f} for ALS" in judge_first(evaluation).reason
-
-
-def test_a_candidate_beside_a_champion_says_that_it_stays_and_where_to_compare(
-    evaluation: Evaluation,
-) -> None:
-    reason = keep_champion(evaluation, candidate=4, champion=3).reason
-    assert reason.startswith("Version 3 stays champion")
-    assert "versions 3 and 4" in reason
+    assert f"NDCG@10 is {als:.4f} for the candidate" in judge_first(evaluation).reason
 
 
 def test_the_table_holds_every_figure(evaluation: Evaluation) -> None:
