@@ -29,6 +29,8 @@ VARIABLES = {
     "MOOVITAMIX_LAKE_URL": ("s3://bucket/lake", "lake_url", "s3://bucket/lake"),
     "MOOVITAMIX_NAMESPACE": ("staging", "namespace", "staging"),
     "MOOVITAMIX_FIRST_DAY": ("2025-02-03", "first_day", date(2025, 2, 3)),
+    "MOOVITAMIX_KEEP_VERSIONS": ("3", "keep_versions", 3),
+    "MOOVITAMIX_KEEP_DAYS": ("0", "keep_days", 0),
     "MOOVITAMIX_NOW": ("2026-11-22T08:00", "now", datetime(2026, 11, 22, 8, tzinfo=UTC)),
 }
 
