@@ -15,6 +15,7 @@ from moovitamix import __version__
 from moovitamix.commands.accept_reset import accept_reset
 from moovitamix.commands.block import block
 from moovitamix.commands.days import days
+from moovitamix.commands.models import models
 from moovitamix.commands.quarantine import quarantine
 from moovitamix.commands.terms import DAY, console
 from moovitamix.errors import MoovitaMixError, SettingsError
@@ -259,7 +260,7 @@ def doctor() -> None:
 
 
 source.add_command(accept_reset)
-for group in (quarantine, days, block):
+for group in (models, quarantine, days, block):
     cli.add_command(group)
 
 

@@ -43,7 +43,7 @@ def differences(
 
     A parameter that one of them does not have is None there.
     """
-    left, right = _flat(configuration(one)), _flat(configuration(other))
+    left, right = flat(one), flat(other)
     return [
         (name, left.get(name), right.get(name))
         for name in [*left, *(name for name in right if name not in left)]
@@ -51,5 +51,9 @@ def differences(
     ]
 
 
-def _flat(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {f"{part}.{name}": found for part in parts for name, found in parts[part].items()}
+def flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without its parts: "als.alpha" and its value."""
+    parts = configuration(parameters)
+    return {
+        f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()
+    }

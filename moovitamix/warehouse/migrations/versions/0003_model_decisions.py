@@ -12,7 +12,7 @@ depends_on = None
 # Champions from before: each followed the one that was promoted before it, by the gate.
 _DECISIONS_SO_FAR = """
 INSERT INTO model_decisions (action, version, predecessor, reason, decided_at)
-SELECT 'promote', version, lag(version) OVER (ORDER BY promoted_at, version), reason, promoted_at
+SELECT 'promote', version, lag(version) OVER (ORDER BY promoted_at, version), verdict, promoted_at
 FROM model_versions WHERE promoted_at IS NOT NULL ORDER BY promoted_at, version
 """
 
