@@ -69,6 +69,12 @@ def pin(connection: psycopg.Connection) -> Entry | None:
     return entry if entry is not None and entry.action == "rollback" else None
 
 
+def is_by_hand(connection: psycopg.Connection) -> bool:
+    """Whether the champion was made so by a person, who may have overruled the gate."""
+    made = next((entry for entry in decisions(connection) if entry.action != "unpin"), None)
+    return made is not None and made.decided_by is not None
+
+
 def predecessor(connection: psycopg.Connection) -> ModelVersion | None:
     """The version that was champion before the present one, or None."""
     champion = registry.champion(connection)

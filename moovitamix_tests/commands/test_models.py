@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import replace
-from typing import Any
+from io import StringIO
+from typing import Any, cast
 
 import click
 import pytest
 import redis
+from rich.console import Console
 
+from moovitamix import summary
 from moovitamix.errors import NothingToDo
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.main_job import MainJob
@@ -183,6 +186,9 @@ def test_what_is_promoted_by_hand_is_served_by_the_next_run(
     assert "Version 3 is the champion, after version 2." in told
     job = MainJob.__new__(MainJob)  # without Dagster, of which this decision needs nothing
     assert not job._is_served(3)
+    told_at_the_end = Console(file=StringIO(), width=110)
+    summary.print_model(told_at_the_end)  # version 3 has never been evaluated
+    assert "Made the champion by hand" in cast("StringIO", told_at_the_end.file).getvalue()
     publish(3)
     assert job._is_served(3)
     command("models", "rollback")
