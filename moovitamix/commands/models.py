@@ -67,7 +67,7 @@ def list_versions() -> None:
 @click.argument("version", metavar="V", type=int)
 def show(version: int) -> None:
     """All about a version: data, parameters, figures with intervals, verdict, and who decided."""
-    from moovitamix.recommend import configuration, registry, succession
+    from moovitamix.recommend import comparison, registry, succession
     from moovitamix.recommend.recorded_figures import recorded_figures
     from moovitamix.resources import Warehouse
 
@@ -79,8 +79,11 @@ def show(version: int) -> None:
         facts.add_row(f"[dim]{name}[/]", escape(value))
     console.print(f"[bold]Version {version}[/]", facts, sep="\n")
     parameters = Table("parameter", "value", box=box.SIMPLE_HEAD)
-    for name, setting in configuration.flat(found.parameters).items():
+    for name, setting in comparison.flat(found.parameters).items():
         parameters.add_row(name, str(setting))
+    fitted = found.parameters.get("als", {}).get("regularization")
+    if fitted not in (None, comparison.flat(found.parameters)["als.regularization"]):
+        parameters.add_row("als.regularization, as fitted", str(fitted))
     console.print(parameters)
     figures = Table("figure", "value, 95 % interval", box=box.SIMPLE_HEAD)
     for name, figure in recorded_figures(found.metrics).items():
@@ -108,7 +111,7 @@ def compare(one: int, other: int) -> None:
     Each version was judged by the last days of its own data. Figures on different days do not tell
     which model is better: it is said when they are.
     """
-    from moovitamix.recommend import configuration, registry
+    from moovitamix.recommend import comparison, registry
     from moovitamix.recommend.recorded_figures import recorded_figures
     from moovitamix.resources import Warehouse
 
@@ -120,7 +123,7 @@ def compare(one: int, other: int) -> None:
     facts = _facts(left), _facts(right)
     for name, value in facts[0].items():
         _add_pair(table, name, value, facts[1][name])
-    differing = configuration.differences(left.parameters, right.parameters)
+    differing = comparison.differences(left.parameters, right.parameters)
     for name, first, second in differing:
         _add_pair(table, name, str(first), str(second))
     figures = recorded_figures(left.metrics), recorded_figures(right.metrics)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from moovitamix.recommend import criteria
-from moovitamix.recommend.configuration import same_configuration
+from moovitamix.recommend.comparison import same_configuration
 from moovitamix.recommend.criteria import (
     CHAMPION,
     POPULARITY,

@@ -62,7 +62,7 @@ def fit_candidate(
             parameters={
                 "matrix": asdict(matrix.parameters),
                 "als": asdict(bounded),
-                "asked": {"regularization": parameters.regularization},
+                "found": {"regularization": parameters.regularization},
             },
             artifact=artifact,
         )

@@ -65,7 +65,10 @@ def trained(warehouse: Warehouse, lake: LakeStore, world: World) -> World:
                 as_of=model.as_of,
                 pull="p",
                 matrix_fingerprint=model.matrix_fingerprint,
-                parameters={"als": {"factors": 8, "alpha": alpha}},
+                parameters={
+                    "als": {"factors": 8, "alpha": alpha, "regularization": 7.0},
+                    "found": {"regularization": 100.0},  # more than thin data can stand
+                },
                 artifact=artifacts.store_model(lake, f"r{number}", model),
             ).version
             registry.record_evaluation(connection, version, figures, against=None)
@@ -107,6 +110,8 @@ def test_a_version_is_shown_with_figures_criteria_and_who_promoted_it(command: C
     assert "als ndcg 0.1000 [0.0900, 0.1100]" in shown
     assert "users to judge by 400 at least 50 yes" in shown
     assert "als.alpha 20.0" in shown
+    assert "als.regularization 100.0" in shown
+    assert "als.regularization, as fitted 7.0" in shown
     assert "Rolled back to by Zoë from version 2: Odd [lists]." in shown
     assert "Promoted by the gate: better than popularity" in shown
     unknown = command("models", "show", "9").exception

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from moovitamix.recommend import verdict
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als
-from moovitamix.recommend.configuration import differences, same_configuration
+from moovitamix.recommend.comparison import differences, same_configuration
 from moovitamix.recommend.gate import Decision, hold_back, judge
 from moovitamix.recommend.matrix import MatrixParameters, build_matrix
 from moovitamix.recommend.registry import ModelVersion
@@ -201,8 +201,7 @@ def test_what_the_data_made_of_a_configuration_does_not_make_it_another() -> Non
     thin = {
         "matrix": {"weighting": "log1p", "half_life_days": None, "window_days": None},
         "als": {"factors": 64, "regularization": 3.0},
-        "asked": {"regularization": 100.0},
-        "how": "tuned",
+        "found": {"by": "tuning", "regularization": 100.0},
     }
     assert same_configuration(old, thin)
     other = {"als": {"factors": 64, "alpha": 5.0}, "blend": {"item_item": 0.2}}

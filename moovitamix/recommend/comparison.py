@@ -1,4 +1,4 @@
-"""What a model was asked to be: its parameters, without what the data has made of them.
+"""What two versions have in common: their configurations, without what the data has made of them.
 
 Two versions of one configuration differ by their data alone: the younger is a refresh.
 """
@@ -19,15 +19,17 @@ PARTS = ("matrix", "als", "blend")
 def configuration(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The configuration of a version by part; what a version is too old to know has its default.
 
-    λ is the one that was asked for where that is recorded (`asked`): on thin data it is lowered
-    by what the data can stand, and would make each refresh a new configuration.
+    λ is the one that was asked for where that is recorded (under `found`): on thin data it is
+    lowered by what the data can stand, and would make each refresh a new configuration.
 
     Args:
         parameters: As registered.
     """
     defaults = {"matrix": asdict(MatrixParameters()), "als": asdict(AlsParameters())}
     found = {part: {**defaults.get(part, {}), **parameters.get(part, {})} for part in PARTS}
-    found["als"] |= parameters.get("asked", {})
+    asked = parameters.get("found", {}).get("regularization")
+    if asked is not None:
+        found["als"]["regularization"] = asked
     return found
 
 
