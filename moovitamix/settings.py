@@ -81,6 +81,16 @@ class Settings(BaseSettings):
         ge=1,
         description="Users who are gone from the source for so long are erased.",
     )
+    keep_versions: int = Field(
+        default=10,
+        ge=1,
+        description="So many of the newest model versions keep their files; see docs/model.md.",
+    )
+    keep_days: int = Field(
+        default=30,
+        ge=0,
+        description="Files of models, matrices and features younger than so many days are kept.",
+    )
     now: Annotated[datetime, AfterValidator(_in_utc)] | None = Field(
         default=None,
         description="A simulated present (ISO 8601), for trials. Unset: the system's clock.",

@@ -46,16 +46,27 @@ def print_warehouse(console: Console) -> None:
 
 def print_model(console: Console) -> None:
     """The champion, and its figures next to popularity's."""
-    from moovitamix.recommend import figures, registry
+    from moovitamix.recommend import figures, registry, succession
     from moovitamix.recommend.training import recorded_evaluation
     from moovitamix.resources import Warehouse
 
     with Warehouse().connect() as connection:
         champion = registry.champion(connection)
+        by_hand = succession.is_by_hand(connection)
+        pinned = succession.pin(connection)
     if champion is None:
         return
     console.print(f"\n[bold]{_described(champion)}[/]")
-    console.print(f"  {escape(champion.reason or '')}", highlight=False)
+    if by_hand:
+        console.print("  Made the champion by hand; what the gate had said of it:")
+    console.print(f"  {escape(champion.reason or 'nothing yet')}", highlight=False)
+    if pinned:
+        console.print(
+            "  [yellow]Pinned:[/] automation promotes nothing until "
+            "[bold]moovitamix models unpin[/]"
+        )
+    if not champion.metrics:
+        return  # promoted by hand before it was evaluated
     evaluation = recorded_evaluation(champion)
     table = _plain(f"at {evaluation.rules.k}", ("ALS", "right"), ("popularity", "right"))
     for title, als, popular in figures.rows(evaluation):

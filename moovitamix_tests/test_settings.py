@@ -32,6 +32,8 @@ VARIABLES = {
     "MOOVITAMIX_KEEP_EXPORTS_DAYS": ("30", "keep_exports_days", 30),
     "MOOVITAMIX_KEEP_REPLACED_DAYS": ("7", "keep_replaced_days", 7),
     "MOOVITAMIX_ERASE_WITHDRAWN_AFTER_DAYS": ("3", "erase_withdrawn_after_days", 3),
+    "MOOVITAMIX_KEEP_VERSIONS": ("3", "keep_versions", 3),
+    "MOOVITAMIX_KEEP_DAYS": ("0", "keep_days", 0),
     "MOOVITAMIX_NOW": ("2026-11-22T08:00", "now", datetime(2026, 11, 22, 8, tzinfo=UTC)),
 }
 

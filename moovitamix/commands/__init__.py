@@ -1,1 +1,1 @@
-"""Groups of commands that look after what is wrong, each in its own module; `cli.py` joins them."""
+"""Groups of commands that look after what is there, each in its own module; `cli.py` joins them."""

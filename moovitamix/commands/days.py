@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, date
 
 import click
@@ -10,7 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from moovitamix.commands.terms import DAY, console
+from moovitamix.commands.terms import DAY, console, system_user
 
 
 @click.group()
@@ -58,16 +57,9 @@ def accept(day: date, by: str | None) -> None:
     from moovitamix.resources import Warehouse
     from moovitamix.warehouse import acceptance
 
-    name = by or _system_user()
+    name = by or system_user()
     with Warehouse().connect() as connection:
         accepted = acceptance.accept(connection, day, name)
     for table, rule in accepted:
         console.print(f"Accepted for {day}: [bold]{table}.{rule}[/], by {escape(name)}.")
     console.print(f"Publish it now: [bold]moovitamix run --date {day}[/]")
-
-
-def _system_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        raise click.UsageError("This system's user has no name: say who with --by.") from None

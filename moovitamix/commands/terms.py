@@ -1,7 +1,8 @@
-"""What all commands have in common: the console they print to, and days as arguments."""
+"""What commands have in common: the console they print to, days as arguments, who is typing."""
 
 from __future__ import annotations
 
+import getpass
 import sys
 from datetime import date
 from typing import Any
@@ -27,3 +28,15 @@ class _Day(click.ParamType[date]):
 
 
 DAY = _Day()
+
+
+def system_user() -> str:
+    """The name of who runs the command, to be recorded.
+
+    Raises:
+        UsageError: When the system has none.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise click.UsageError("This system's user has no name: say who with --by.") from None

@@ -116,6 +116,14 @@ class LakeStore:
         """The names of all files below a folder, sorted; unfinished ones left out."""
         return sorted(name for name in self._found(folder) if not _is_unfinished(name))
 
+    def modified(self, name: str) -> datetime:
+        """When a file was written last, UTC.
+
+        Raises:
+            FileNotFoundError: When there is none of this name.
+        """
+        return _in_utc(self._files.modified(self._path(name)))
+
     def sweep(self, folder: str, *, older_than: timedelta) -> None:
         """Remove the unfinished files below a folder that writers who were killed have left.
 
@@ -125,9 +133,8 @@ class LakeStore:
         """
         before = datetime.now(UTC) - older_than
         for name in filter(_is_unfinished, self._found(folder)):
-            path = self._path(name)
-            if not older_than or _in_utc(self._files.modified(path)) < before:
-                self._files.rm(path)
+            if not older_than or self.modified(name) < before:
+                self._files.rm(self._path(name))
 
     def _found(self, folder: str) -> Iterator[str]:
         root = self._path(folder)

@@ -6,6 +6,7 @@ How they become bytes is told in `matrix.py` and `als.py`; which model counts, i
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -20,8 +21,12 @@ from moovitamix.recommend.matrix import UserItemMatrix, decode_matrix, encode_ma
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
 
-_MATRIX_POINTER = "recommend/matrix/current.json"
-_FEATURES_POINTER = "recommend/user_features/current.json"
+MATRICES = "recommend/matrix"
+FEATURES = "recommend/user_features"
+MODELS = "recommend/models"
+
+_MATRIX_POINTER = f"{MATRICES}/current.json"
+_FEATURES_POINTER = f"{FEATURES}/current.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ def store_matrix(lake: LakeStore, matrix: UserItemMatrix, pull: str) -> Pointer:
 
     The name holds its fingerprint, for a day whose matrix is made anew has another content.
     """
-    name = f"recommend/matrix/as_of={matrix.as_of}/{matrix.fingerprint[:16]}.npz"
+    name = f"{MATRICES}/as_of={matrix.as_of}/{_short(matrix.fingerprint)}.npz"
     lake.write_bytes(name, encode_matrix(matrix))
     pointer = Pointer(name, matrix.as_of, pull, matrix.fingerprint)
     _write_pointer(lake, _MATRIX_POINTER, pointer)
@@ -86,7 +91,7 @@ def withdraw_matrix(lake: LakeStore) -> None:
 
 def store_model(lake: LakeStore, run_id: str, model: AlsModel) -> str:
     """Write the model of a run. Returns its folder, to be registered as its artifact."""
-    folder = f"recommend/models/run={run_id}"
+    folder = f"{MODELS}/run={run_id}"
     lake.write_bytes(f"{folder}/als.npz", encode_model(model))
     return folder
 
@@ -105,7 +110,7 @@ def load_model(lake: LakeStore, artifact: str) -> AlsModel:
 
 def store_features(lake: LakeStore, features: pl.DataFrame, as_of: date, pull: str) -> Pointer:
     """Write the features of users, then make them the current ones."""
-    pointer = Pointer(f"recommend/user_features/as_of={as_of}.parquet", as_of, pull)
+    pointer = Pointer(f"{FEATURES}/as_of={as_of}.parquet", as_of, pull)
     lake.write_parquet(pointer.name, features)
     _write_pointer(lake, _FEATURES_POINTER, pointer)
     return pointer
@@ -118,6 +123,25 @@ def load_current_features(lake: LakeStore) -> pl.DataFrame:
         NothingToDo: When none have been made.
     """
     return lake.read_parquet([_read_pointer(lake, _FEATURES_POINTER, "user_features").name])
+
+
+def current_names(lake: LakeStore) -> set[str]:
+    """The files that are current, and those that say so."""
+    names = set()
+    for pointer in (_MATRIX_POINTER, _FEATURES_POINTER):
+        if lake.exists(pointer):
+            names |= {pointer, _read_pointer(lake, pointer, pointer).name}
+    return names
+
+
+def is_matrix_of(name: str, fingerprints: Iterable[str]) -> bool:
+    """Whether a file is a matrix with one of these fingerprints."""
+    ends = tuple(f"/{_short(fingerprint)}.npz" for fingerprint in fingerprints)
+    return name.startswith(f"{MATRICES}/") and name.endswith(ends)
+
+
+def _short(fingerprint: str) -> str:
+    return fingerprint[:16]
 
 
 def _write_pointer(lake: LakeStore, name: str, pointer: Pointer) -> None:

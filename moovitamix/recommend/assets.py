@@ -173,17 +173,28 @@ def model_evaluation(
 
 @dg.asset(group_name=GROUP, owners=OWNERS, kinds={"postgres"}, deps=[model_evaluation])
 def champion_model(
-    context: dg.AssetExecutionContext, warehouse: Warehouse
+    context: dg.AssetExecutionContext, lake: Lake, warehouse: Warehouse
 ) -> dg.MaterializeResult[Any]:
     """The one version that is served.
 
     The first candidate is promoted: provisionally when it cannot be told from popularity, with
-    popularity in its place when it is worse. While there is a champion, candidates wait.
+    popularity in its place when it is worse. After it a new configuration has to be shown to be
+    better, and newer data for the champion's configuration is promoted unless shown to be worse.
+    While a rollback pins the champion, nothing is promoted.
+
+    At the end, files of old versions are removed.
     """
-    from moovitamix.recommend import training
+    from moovitamix.recommend import prune, training, verdict
 
     champion, decision = training.settle_candidate(warehouse, context.run.run_id)
-    context.log.info(f"version {champion.version} is the champion. {decision.reason}")
+    context.log.info(
+        f"version {champion.version} is the champion. {decision.verdict}: {decision.reason}"
+    )
+    removed: int | None = None
+    try:
+        removed = prune.remove_old(warehouse, lake.open(), prune.configured_rule())
+    except OSError as error:  # what was promoted is promoted; the next training tries again
+        context.log.warning(f"Old files could not be removed from the lake: {error}")
     return dg.MaterializeResult(
         metadata={
             "version": champion.version,
@@ -191,7 +202,11 @@ def champion_model(
             "provisional": champion.provisional,
             "as_of": str(champion.as_of),
             "verdict": decision.verdict,
+            "promoted": decision.promoted,
             "reason": decision.reason,
+            "why": dg.MetadataValue.md(verdict.markdown(decision)),
+            "criteria": dg.MetadataValue.json([asdict(one) for one in decision.criteria]),
+            "old_files_removed": removed,
         }
     )
 

@@ -1,6 +1,7 @@
 """The model registry: versions in the table `model_versions`, one of them the champion.
 
-Who deserves to be the champion is decided in `gate.py`; here it is only recorded.
+Who deserves to be the champion is decided in `gate.py`, and by hand in `succession.py`; here it
+is only recorded.
 Every function works inside the caller's transaction.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +27,13 @@ Algorithm = Literal["als", "popularity"]
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.model_versions', 0))"
 
 _COLUMNS = """version, status, provisional, algorithm, as_of, pull, matrix_fingerprint, parameters,
-    metrics, verdict, reason, artifact, code_version, run_id, created_at, promoted_at, retired_at"""
+    metrics, judged_against, verdict, reason, criteria, artifact, code_version, run_id, created_at,
+    promoted_at, retired_at, artifact_removed_at"""
+
+_ENTER_DECISION = """
+INSERT INTO model_decisions (action, version, predecessor, decided_by, reason)
+VALUES (%s, %s, %s, %s, %s)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +49,17 @@ class ModelVersion:
     matrix_fingerprint: str
     parameters: dict[str, Any]
     metrics: dict[str, Any]
+    judged_against: int | None
     verdict: str | None
     reason: str | None
+    criteria: list[dict[str, Any]]
     artifact: str
     code_version: str
     run_id: str
     created_at: datetime
     promoted_at: datetime | None
     retired_at: datetime | None
+    artifact_removed_at: datetime | None
 
 
 def lock(connection: psycopg.Connection) -> None:
@@ -104,11 +114,20 @@ def register(
 
 
 def record_evaluation(
-    connection: psycopg.Connection, version: int, metrics: Mapping[str, Any]
+    connection: psycopg.Connection, version: int, metrics: Mapping[str, Any], against: int | None
 ) -> None:
-    """Write the figures of a version: an `Evaluation` as JSON-able dict."""
+    """Write the figures of a version: an `Evaluation` as JSON-able dict.
+
+    Args:
+        connection: The transaction.
+        version: Whose figures they are.
+        metrics: The evaluation.
+        against: The champion when the evaluation began, or None: a comparison counts only while
+            it is still the champion.
+    """
     connection.execute(
-        "UPDATE model_versions SET metrics = %s WHERE version = %s", (json.dumps(metrics), version)
+        "UPDATE model_versions SET metrics = %s, judged_against = %s WHERE version = %s",
+        (json.dumps(metrics), against, version),
     )
 
 
@@ -120,33 +139,90 @@ def promote(connection: psycopg.Connection, version: int, decision: Decision) ->
     Raises:
         NothingToDo: When there is no such version.
     """
-    lock(connection)
+    change_champion(connection, version, action="promote", reason=decision.verdict)
     connection.execute(
-        """UPDATE model_versions SET status = 'retired', retired_at = now()
-           WHERE status = 'champion' AND version <> %s""",
+        "UPDATE model_versions SET algorithm = %s, provisional = %s WHERE version = %s",
+        (decision.algorithm, decision.provisional, version),
+    )
+    record_verdict(connection, version, decision)
+    return find(connection, version)
+
+
+def change_champion(
+    connection: psycopg.Connection,
+    version: int,
+    *,
+    action: Literal["promote", "rollback"],
+    decided_by: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Retire the champion, put a version in its place, and enter it in `model_decisions`.
+
+    Nothing happens when it is the champion already.
+
+    Args:
+        connection: The transaction, which has to be the one that records the verdict.
+        version: The new champion.
+        action: What is entered.
+        decided_by: Who, by hand; None: the gate.
+        reason: In their words.
+
+    Raises:
+        NothingToDo: When there is no such version.
+    """
+    lock(connection)
+    find(connection, version)
+    before = champion(connection)
+    if before is not None and before.version == version:
+        return
+    if before is not None:
+        connection.execute(
+            "UPDATE model_versions SET status = 'retired', retired_at = now() WHERE version = %s",
+            (before.version,),
+        )
+    connection.execute(
+        """UPDATE model_versions SET status = 'champion', retired_at = NULL,
+               promoted_at = coalesce(promoted_at, now())
+           WHERE version = %s""",
         (version,),
     )
-    connection.execute(
-        """UPDATE model_versions SET status = 'champion', algorithm = %s, provisional = %s,
-               verdict = %s, reason = %s, promoted_at = coalesce(promoted_at, now()),
-               retired_at = NULL
-           WHERE version = %s""",
-        (decision.algorithm, decision.provisional, decision.verdict, decision.reason, version),
-    )
-    return _only(connection, "WHERE version = %s", version)
+    predecessor = before.version if before is not None else None
+    enter_decision(connection, action, version, predecessor, decided_by, reason)
+
+
+def enter_decision(
+    connection: psycopg.Connection,
+    action: Literal["promote", "rollback", "unpin"],
+    version: int,
+    predecessor: int | None,
+    decided_by: str | None,
+    reason: str | None,
+) -> None:
+    """Enter in `model_decisions` what was done, with the champion after and before it."""
+    connection.execute(_ENTER_DECISION, (action, version, predecessor, decided_by, reason))
 
 
 def record_verdict(connection: psycopg.Connection, version: int, decision: Decision) -> None:
-    """Write what was decided about a candidate that stays one."""
+    """Write what was decided about a version, and what that rests on."""
+    criteria = json.dumps([asdict(criterion) for criterion in decision.criteria])
     connection.execute(
-        "UPDATE model_versions SET verdict = %s, reason = %s WHERE version = %s",
-        (decision.verdict, decision.reason, version),
+        "UPDATE model_versions SET verdict = %s, reason = %s, criteria = %s WHERE version = %s",
+        (decision.verdict, decision.reason, criteria, version),
     )
 
 
 def champion(connection: psycopg.Connection) -> ModelVersion | None:
     """The version that is served, or None before the first promotion."""
     return _first(connection, "WHERE status = 'champion'")
+
+
+def find(connection: psycopg.Connection, version: int) -> ModelVersion:
+    """The version of this number.
+
+    Raises:
+        NothingToDo: When there is none.
+    """
+    return _only(connection, "WHERE version = %s", version)
 
 
 def of_run(connection: psycopg.Connection, run_id: str) -> ModelVersion | None:
@@ -194,5 +270,5 @@ def _select(
 def _only(connection: psycopg.Connection, where: str, value: int | str) -> ModelVersion:
     found = _first(connection, where, (value,))
     if found is None:
-        raise NothingToDo(f"There is no model version {value}: the table model_versions holds all.")
+        raise NothingToDo(f"There is no model version {value}: `moovitamix models list` shows all.")
     return found

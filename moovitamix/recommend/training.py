@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from moovitamix.errors import NothingToDo
-from moovitamix.recommend import archive, artifacts, registry
+from moovitamix.recommend import archive, artifacts, criteria, registry, succession
 from moovitamix.recommend.als import AlsParameters, bound_regularization, fit_als
 from moovitamix.recommend.blend import BlendParameters
 from moovitamix.recommend.blend_choice import choose_blend
 from moovitamix.recommend.contest import Rival
 from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluate
-from moovitamix.recommend.gate import Decision, judge_first, keep_champion
+from moovitamix.recommend.gate import Decision, Verdict, hold_back, judge
 from moovitamix.recommend.interactions import read_interactions
 from moovitamix.recommend.matrix import MatrixParameters
 from moovitamix.recommend.registry import ModelVersion
@@ -67,6 +67,7 @@ def fit_candidate(
                 "matrix": asdict(matrix.parameters),
                 "als": asdict(bounded),
                 "blend": asdict(blend),
+                "found": {"regularization": parameters.regularization},
             },
             artifact=artifact,
         )
@@ -102,7 +103,12 @@ def evaluate_candidate(
         champion=_rival(lake, champion, candidate),
     )
     with warehouse.connect() as connection:
-        registry.record_evaluation(connection, candidate.version, evaluation.to_json())
+        registry.record_evaluation(
+            connection,
+            candidate.version,
+            evaluation.to_json(),
+            against=_opponent(candidate, champion),
+        )
     return candidate, evaluation
 
 
@@ -121,6 +127,13 @@ def _rival(lake: LakeStore, champion: ModelVersion | None, candidate: ModelVersi
     )
 
 
+def _opponent(candidate: ModelVersion, champion: ModelVersion | None) -> int | None:
+    """The champion that a candidate is compared with; that of its time when it is the champion."""
+    if champion is None or champion.version == candidate.version:
+        return candidate.judged_against
+    return champion.version
+
+
 def recorded_evaluation(version: ModelVersion) -> Evaluation:
     """The figures that the registry holds of a version.
 
@@ -135,7 +148,10 @@ def recorded_evaluation(version: ModelVersion) -> Evaluation:
 
 
 def settle_candidate(warehouse: Warehouse, run_id: str) -> tuple[ModelVersion, Decision]:
-    """Promote the candidate where there is no champion, else record its verdict and keep both.
+    """Let the gate decide about the candidate, and do as it says in the same transaction.
+
+    While a rollback pins the champion, what would be promoted is recorded as such and waits. A
+    candidate that is the champion already, for its run is done again, stays it.
 
     Returns:
         The champion after that, and what was decided about the candidate.
@@ -146,11 +162,23 @@ def settle_candidate(warehouse: Warehouse, run_id: str) -> tuple[ModelVersion, D
     with warehouse.connect() as connection:
         registry.lock(connection)
         candidate = registry.under_judgement(connection, run_id)
-        evaluation = recorded_evaluation(candidate)
         champion = registry.champion(connection)
-        if champion is not None and champion.version != candidate.version:
-            decision = keep_champion(evaluation, candidate.version, champion.version)
-            registry.record_verdict(connection, candidate.version, decision)
-            return champion, decision
-        decision = judge_first(evaluation)
-        return registry.promote(connection, candidate.version, decision), decision
+        if champion is not None and champion.version == candidate.version:
+            return champion, _recorded_decision(champion)
+        decision = judge(recorded_evaluation(candidate), candidate, champion)
+        if champion is not None and succession.pin(connection) is not None:
+            decision = hold_back(decision, champion.version)
+        if champion is None or decision.promoted:
+            return registry.promote(connection, candidate.version, decision), decision
+        registry.record_verdict(connection, candidate.version, decision)
+        return champion, decision
+
+
+def _recorded_decision(version: ModelVersion) -> Decision:
+    return Decision(
+        verdict=cast("Verdict", version.verdict),
+        algorithm=version.algorithm,
+        provisional=version.provisional,
+        reason=version.reason or "",
+        criteria=tuple(criteria.from_json(version.criteria)),
+    )

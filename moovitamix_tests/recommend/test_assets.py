@@ -13,7 +13,7 @@ import pytest
 
 from moovitamix.errors import NothingToDo
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.recommend import als, artifacts, assets, checks, registry
+from moovitamix.recommend import als, artifacts, assets, checks, registry, succession
 from moovitamix.recommend.archive import DamagedArtifact
 from moovitamix.recommend.champion import load_champion
 from moovitamix.recommend.gate import Decision
@@ -129,7 +129,7 @@ def test_a_handful_of_plays_is_served_provisionally_and_warned_about(
     assert metadata(result, "champion_model")["verdict"] == "cannot tell"
 
 
-def test_with_a_champion_a_further_training_leaves_a_candidate(
+def test_the_same_configuration_on_the_same_data_stays_a_candidate(
     platform: Platform, load: Load
 ) -> None:
     load(tasteful_plays())
@@ -137,11 +137,34 @@ def test_with_a_champion_a_further_training_leaves_a_candidate(
     second = run(platform)
     assert statuses(platform) == ["champion", "candidate"]
     settled = metadata(second, "champion_model")
-    assert settled["reason"].startswith(f"Version {settled['version']} stays champion")
+    assert (settled["verdict"], settled["promoted"]) == ("nothing new", False)
+    assert settled["reason"].startswith("The champion stays")
     with platform.warehouse.connect() as connection:
         candidate = registry.history(connection)[0]
     assert candidate.metrics["users"] > 200
     assert candidate.reason == settled["reason"]
+
+
+def test_newer_data_for_the_champions_configuration_is_promoted_unless_pinned(
+    platform: Platform, load: Load
+) -> None:
+    load(tasteful_plays())
+    run(platform)
+    with platform.warehouse.connect() as connection:
+        connection.execute("DELETE FROM listen_history WHERE id % 50 = 0")
+    refreshed = metadata(run(platform), "champion_model")
+    assert (refreshed["verdict"], refreshed["promoted"]) == ("sound", True)
+    assert statuses(platform) == ["retired", "champion"]
+    assert "data:image/svg+xml;base64," in refreshed["why"]
+
+    with platform.warehouse.connect() as connection:
+        assert succession.roll_back(connection, "Zoë", "Odd lists.").status == "champion"
+        connection.execute("DELETE FROM listen_history WHERE id % 49 = 0")
+    held_back = metadata(run(platform), "champion_model")
+    assert (held_back["verdict"], held_back["promoted"]) == ("pinned", False)
+    assert "moovitamix models unpin" in held_back["reason"]
+    assert "Zoë" not in str(held_back)
+    assert statuses(platform) == ["champion", "retired", "candidate"]
 
 
 def test_a_run_that_is_done_again_registers_nothing_new(platform: Platform, load: Load) -> None:

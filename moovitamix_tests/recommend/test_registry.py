@@ -112,7 +112,7 @@ def test_promotions_at_once_leave_one_champion(platform: Platform) -> None:
 def test_a_promotion_that_fails_leaves_the_old_champion(platform: Platform) -> None:
     version = register(platform, "a").version
     promote(platform, version)
-    with pytest.raises(NothingToDo, match="model_versions"):
+    with pytest.raises(NothingToDo, match="moovitamix models list"):
         promote(platform, version + 1000)
     assert statuses(platform) == ["champion"]
 
@@ -128,9 +128,11 @@ def test_a_verdict_without_promotion_leaves_the_candidate_one(platform: Platform
 def test_figures_are_kept_as_recorded(platform: Platform) -> None:
     version = register(platform, "a").version
     with platform.warehouse.connect() as connection:
-        registry.record_evaluation(connection, version, {"users": 3, "figures": {"als": [0.5]}})
+        metrics = {"users": 3, "figures": {"als": [0.5]}}
+        registry.record_evaluation(connection, version, metrics, against=7)
         (found,) = registry.history(connection)
     assert found.metrics == {"users": 3, "figures": {"als": [0.5]}}
+    assert found.judged_against == 7
 
 
 def test_a_run_judges_its_own_version_and_another_run_the_newest_candidate(

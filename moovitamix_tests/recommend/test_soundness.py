@@ -44,14 +44,17 @@ def version(status: Status, fingerprint: str) -> ModelVersion:
         matrix_fingerprint=fingerprint,
         parameters={},
         metrics={},
+        judged_against=None,
         verdict=None,
         reason=None,
+        criteria=[],
         artifact="a",
         code_version="0",
         run_id="r",
         created_at=datetime(2026, 11, 22, tzinfo=UTC),
         promoted_at=None,
         retired_at=None,
+        artifact_removed_at=None,
     )
 
 

@@ -122,8 +122,18 @@ def test_a_warehouse_of_the_first_revision_is_upgraded_with_what_it_holds(
                 "INSERT INTO users (id, first_name, last_name, email, gender, created_at, "
                 "updated_at, pull) VALUES (1, '', '', '', '', now(), now(), 'p')"
             )
+            connection.execute(
+                "INSERT INTO model_versions (status, algorithm, as_of, pull, matrix_fingerprint, "
+                "parameters, artifact, code_version, run_id, promoted_at) "
+                "SELECT status, 'als', now(), 'p', 'f', '{}', 'a', '0', 'r', "
+                "now() + n * interval '1h' "
+                "FROM (VALUES (1, 'retired'), (2, 'champion'), (NULL, 'candidate')) v(n, status)"
+            )
             assert connection.execute("SELECT * FROM schema_version").fetchone() == ("0001",)
     migrate.forget()
     with warehouse.connect() as connection:
         assert connection.execute("SELECT * FROM schema_version").fetchone() == (migrate.HEAD,)
         assert connection.execute("SELECT id, withdrawn_at FROM users").fetchall() == [(1, None)]
+        # So that a rollback knows what came before the champion.
+        followed = "SELECT version, predecessor FROM model_decisions ORDER BY id"
+        assert connection.execute(followed).fetchall() == [(1, None), (2, 1)]
