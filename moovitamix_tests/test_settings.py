@@ -29,6 +29,8 @@ VARIABLES = {
     "MOOVITAMIX_LAKE_URL": ("s3://bucket/lake", "lake_url", "s3://bucket/lake"),
     "MOOVITAMIX_NAMESPACE": ("staging", "namespace", "staging"),
     "MOOVITAMIX_FIRST_DAY": ("2025-02-03", "first_day", date(2025, 2, 3)),
+    "MOOVITAMIX_TUNE": ("1h30m", "tune", timedelta(minutes=90)),
+    "MOOVITAMIX_TUNE_FIRST": ("90s", "tune_first", timedelta(seconds=90)),
     "MOOVITAMIX_NOW": ("2026-11-22T08:00", "now", datetime(2026, 11, 22, 8, tzinfo=UTC)),
 }
 
@@ -80,6 +82,7 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
         ("MOOVITAMIX_FIRST_DAY", "yesterday"),
         ("MOOVITAMIX_FIRST_DAY", "2026-02-30"),
         ("MOOVITAMIX_NOW", "soon"),
+        ("MOOVITAMIX_TUNE", "soon"),
     ],
 )
 def test_a_bad_value_is_an_error_that_names_the_variable_and_what_to_do(
