@@ -119,6 +119,44 @@ def run(
 
 
 @cli.command()
+@click.option(
+    "--tune",
+    metavar="TIME",
+    help="Search so long for a better configuration: 10m, 90s, 2h; 0 refreshes the champion's. "
+    "[MOOVITAMIX_TUNE, unless --trials is given]",
+)
+@click.option("--trials", type=click.IntRange(0), help="Look at so many configurations at most.")
+@click.option(
+    "--log-level",
+    type=click.Choice(_LEVELS, case_sensitive=False),
+    default="INFO",
+    show_default=True,
+    help="DEBUG shows every sentence, each trial's too.",
+)
+def train(tune: str | None, trials: int | None, log_level: str) -> None:
+    r"""The job `retrain` now: tune, fit, evaluate, judge; publish what is promoted.
+
+    What is found on the days before is judged on the last days, which the search has not seen.
+    A search that is stopped goes on with its finished trials when the command is run again on the
+    same data. With --trials alone the result is the same each time; with a time it depends on how
+    fast the machine is.
+
+    \b
+    Examples:
+      moovitamix train --tune 10m
+      moovitamix train --trials 40
+      moovitamix train --tune 0
+    """
+    from moovitamix.durations import parse_duration
+    from moovitamix.run import run_training
+
+    if tune is not None:
+        parse_duration(tune)  # before anything is started
+    if not run_training(console, tune, trials, logging.getLevelName(log_level.upper())):
+        sys.exit(1)
+
+
+@cli.command()
 @click.argument("user", type=int)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
 @click.option("--repeats", is_flag=True, help="Tracks that the user has heard may be in the list.")

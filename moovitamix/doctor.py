@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 
 from pydantic import SecretStr
 from rich import box
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from moovitamix.durations import write_duration
 from moovitamix.embedded import services
 from moovitamix.errors import MoovitaMixError, SourceUnavailable, StoreUnavailable
 from moovitamix.settings import Settings, get_settings
@@ -43,6 +45,8 @@ def _shown(value: object) -> str:
     """A value without its secrets: of a secret URL, all but password and query."""
     if value is None:
         return "-"
+    if isinstance(value, timedelta):
+        return write_duration(value)
     if not isinstance(value, SecretStr):
         return _masked(str(value)) if "@" in str(value) else str(value)
     return _masked(value.get_secret_value())

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from moovitamix.check_faults import HELD_BACK, check_faults
+from moovitamix.durations import write_duration
 from moovitamix.errors import MoovitaMixError, NothingToDo, StoreUnavailable
 from moovitamix.terminal import Terminal
 
 if TYPE_CHECKING:
     import dagster as dg
     from dagster_shared.error import SerializableErrorInfo
+
+    from moovitamix.recommend.registry import ModelVersion
 
 _PROCESS_TAG = "moovitamix/process"
 
@@ -118,25 +121,65 @@ class MainJob:
 
     def recommend(self) -> None:
         """Train when there is no champion; then publish a generation when there is news."""
-        from moovitamix.recommend import registry
-        from moovitamix.resources import Warehouse
+        from moovitamix.settings import get_settings
 
         if not self._published():
             return
-        with Warehouse().connect() as connection:
-            champion = registry.champion(connection)
-        trained = False
+        champion = self._champion()
         if champion is None:
             with self._terminal.part("Recommend", "there is no champion yet"):
-                trained = self._execute("retrain")
-            if not trained:
-                return
-        if champion is not None and not self.report.news and self._is_served(champion.version):
+                trained = self._retrain(write_duration(get_settings().tune_first))
+            if trained:
+                self._serve(trained=True)
             return
+        if self.report.news or not self._is_served(champion.version):
+            self._serve()
+
+    def train(self, tune: str | None, trials: int | None) -> None:
+        """Train now, whether or not there is a champion; publish when another one is promoted.
+
+        Args:
+            tune: How long to search for a better configuration; None: as long as the settings say,
+                or without a limit of time where the number of trials has one.
+            trials: At most so many trials; None: any number.
+
+        Raises:
+            NothingToDo: When no day has been published.
+        """
+        if not self._published():
+            raise NothingToDo("No day has been published yet: load one with `moovitamix run`.")
+        with self._terminal.part("Recommend", "train, evaluate, judge"):
+            trained = self._retrain(tune, trials)
+        champion = self._champion()
+        if trained and champion is not None and not self._is_served(champion.version):
+            self._serve(trained=True)
+
+    def _champion(self) -> ModelVersion | None:
+        from moovitamix.recommend import registry
+        from moovitamix.resources import Warehouse
+
+        with Warehouse().connect() as connection:
+            return registry.champion(connection)
+
+    def _retrain(self, tune: str | None, trials: int | None = None) -> bool:
+        asked = {"tune": tune, "trials": trials}
+        budget = {name: value for name, value in asked.items() if value is not None}
+        return self._execute("retrain", config={"ops": {"als_model": {"config": budget}}})
+
+    def _serve(self, *, trained: bool = False) -> None:
         with self._terminal.part("Serve", "one generation of lists"):
-            # Features and matrix have just been made when the model was.
-            only_serve = ["user_top_n", "similar_tracks", "popular_tracks"] if trained else None
+            # Features and matrix have just been made when the model was, if as the model needs it.
+            ready = trained and self._matrix_is_the_champions()
+            only_serve = ["user_top_n", "similar_tracks", "popular_tracks"] if ready else None
             self._execute("refresh_serving", only=only_serve)
+
+    def _matrix_is_the_champions(self) -> bool:
+        from moovitamix.recommend.artifacts import current_matrix
+        from moovitamix.resources import Lake
+
+        champion = self._champion()
+        made = current_matrix(Lake().open()).fingerprint
+        return champion is not None and made == champion.matrix_fingerprint
 
     def _is_served(self, champion: int) -> bool:
         """Whether what is served is the champion's, and made of all that is known by now.

@@ -164,6 +164,17 @@ class Warehouse(dg.ConfigurableResource[Any]):
         with self.connect() as connection:
             return copy_out(connection, query, parameters, schema=schema)
 
+    def stream(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        schema: Mapping[str, pl.DataType | type[pl.DataType]],
+    ) -> Iterator[pl.DataFrame]:
+        """The same rows in blocks of about a hundred thousand, in the query's order."""
+        with self.connect() as connection:
+            yield from _copy_blocks(connection, query, parameters, schema=schema)
+
 
 def copy_out(
     connection: psycopg.Connection,
@@ -173,19 +184,42 @@ def copy_out(
     schema: Mapping[str, pl.DataType | type[pl.DataType]],
 ) -> pl.DataFrame:
     """The rows of a query, inside the caller's transaction, as a frame. See `Warehouse.read`."""
+    blocks = list(_copy_blocks(connection, query, parameters, schema=schema, size=None))
+    return blocks[0] if blocks else pl.DataFrame(schema=dict(schema))
+
+
+# Of CSV; a block of plays is some 100,000 of them.
+_BLOCK_BYTES = 4 << 20
+
+
+def _copy_blocks(
+    connection: psycopg.Connection,
+    query: str,
+    parameters: Mapping[str, Any] | None,
+    *,
+    schema: Mapping[str, pl.DataType | type[pl.DataType]],
+    size: int | None = _BLOCK_BYTES,
+) -> Iterator[pl.DataFrame]:
+    """The rows of a query as frames of about so many bytes of CSV; None: in one, if any."""
     from psycopg import sql
 
     cursor = psycopg_client_cursor(connection)
     bound = cursor.mogrify(query, parameters)
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(bound))
     buffer = io.BytesIO()
+
+    def parsed() -> pl.DataFrame:
+        buffer.seek(0)
+        return pl.read_csv(buffer, has_header=False, schema=dict(schema))
+
     with connection.cursor().copy(statement) as copy:
-        for block in copy:
+        for block in copy:  # each is a row, or some
             buffer.write(block)
-    if not buffer.tell():
-        return pl.DataFrame(schema=dict(schema))
-    buffer.seek(0)
-    return pl.read_csv(buffer, has_header=False, schema=dict(schema))
+            if size is not None and buffer.tell() >= size:
+                yield parsed()
+                buffer = io.BytesIO()
+    if buffer.tell():
+        yield parsed()
 
 
 def psycopg_client_cursor(connection: psycopg.Connection) -> Any:

@@ -1,4 +1,4 @@
-"""The command `run` from its first line to its last: locks, the main job, summary, what next."""
+"""The commands `run` and `train` from first line to last: locks, jobs, summary, what next."""
 
 from __future__ import annotations
 
@@ -33,18 +33,10 @@ def run_main_job(console: Console, request: Request, into: Mapping[str, Path], l
         into: The folders to export the tables into after loading, by format.
         level: Of `logging`.
     """
-    from moovitamix.embedded import dagster_home
     from moovitamix.main_job import MainJob
-    from moovitamix.resources import Warehouse
 
     terminal = Terminal(console, level)
-    console.print(f"[bold]MoovitaMix {__version__}[/]  [dim]{escape(_where())}[/]")
-    dagster_home.prepare()
-    _quieten()
-    with terminal.phase("starting Postgres"):
-        Warehouse().address()
-    waiting = "[yellow]Another run is at work on this warehouse: waiting until it is done.[/]"
-    with Warehouse().lock("run", on_wait=lambda: console.print(waiting)), _stoppable(console):
+    with _at_work(console, terminal):
         job = MainJob(terminal)
         job.ingest(request)
         if request.recommend:
@@ -53,6 +45,45 @@ def run_main_job(console: Console, request: Request, into: Mapping[str, Path], l
             _export(console, into)
     _summarize(console, terminal, job.report, request, level)
     return not job.report.faults
+
+
+def run_training(console: Console, tune: str | None, trials: int | None, level: int) -> bool:
+    """Train now, and tell how it went; whether all of it succeeded.
+
+    It waits for a run or another training on the same warehouse, as these wait for it.
+
+    Args:
+        console: Where to tell it.
+        tune: As in `MainJob.train`.
+        trials: As in `MainJob.train`.
+        level: Of `logging`.
+    """
+    from moovitamix import summary
+    from moovitamix.main_job import MainJob
+
+    terminal = Terminal(console, level)
+    with _at_work(console, terminal):
+        job = MainJob(terminal)
+        job.train(tune, trials)
+    summary.print_training(console)
+    _tell_faults(console, terminal, job.report, level)
+    return not job.report.faults
+
+
+@contextmanager
+def _at_work(console: Console, terminal: Terminal) -> Iterator[None]:
+    """Everything ready, and this the only command that works on the warehouse."""
+    from moovitamix.embedded import dagster_home
+    from moovitamix.resources import Warehouse
+
+    console.print(f"[bold]MoovitaMix {__version__}[/]  [dim]{escape(_where())}[/]")
+    dagster_home.prepare()
+    _quieten()
+    with terminal.phase("starting Postgres"):
+        Warehouse().address()
+    waiting = "[yellow]Another run is at work on this warehouse: waiting until it is done.[/]"
+    with Warehouse().lock("run", on_wait=lambda: console.print(waiting)), _stoppable(console):
+        yield
 
 
 def _export(console: Console, into: Mapping[str, Path]) -> None:
@@ -85,12 +116,7 @@ def _summarize(
         summary.print_model(console)
         with terminal.phase("samples"):
             summary.print_samples(console)
-    if level <= logging.DEBUG:
-        terminal.print_phases()
-    for fault in report.faults:
-        console.print(f"[red]✗[/] {escape(fault)}")
-    if report.faults:
-        console.print("What was published before stands. Run the command again to try again.")
+    _tell_faults(console, terminal, report, level)
     embedded = any(services.running().values())
     if request.recommend and not report.faults:
         console.print(
@@ -98,6 +124,15 @@ def _summarize(
             "[bold]moovitamix dev[/] (the Dagster UI)"
             + (" · [bold]moovitamix down[/] (stop the servers)" if embedded else "")
         )
+
+
+def _tell_faults(console: Console, terminal: Terminal, report: Report, level: int) -> None:
+    if level <= logging.DEBUG:
+        terminal.print_phases()
+    for fault in report.faults:
+        console.print(f"[red]✗[/] {escape(fault)}")
+    if report.faults:
+        console.print("What was published before stands. Run the command again to try again.")
 
 
 def _where() -> str:

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from moovitamix.durations import parse_duration
 from moovitamix.errors import SettingsError
 
 
 def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_duration(value)
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
 class Settings(BaseSettings):
@@ -94,6 +113,15 @@ class Settings(BaseSettings):
     now: Annotated[datetime, AfterValidator(_in_utc)] | None = Field(
         default=None,
         description="A simulated present (ISO 8601), for trials. Unset: the system's clock.",
+    )
+
+    tune: Duration = Field(
+        default=timedelta(minutes=10),
+        description="How long the job `retrain` searches for a better configuration: 10m; 0: not.",
+    )
+    tune_first: Duration = Field(
+        default=timedelta(),
+        description="The same for the first training, in `moovitamix run`. Unset: not at all.",
     )
 
     @property

@@ -75,6 +75,22 @@ def print_model(console: Console) -> None:
         console.print(table)
 
 
+def print_training(console: Console) -> None:
+    """The newest version: how its configuration was found, and what became of it."""
+    from moovitamix.recommend import registry
+    from moovitamix.resources import Warehouse
+
+    with Warehouse().connect() as connection:
+        versions = registry.history(connection)
+    if versions:
+        newest = versions[0]
+        console.print(f"\n[bold]Version {newest.version}[/] is {newest.status}.")
+        for told in (newest.parameters.get("found", {}).get("why"), newest.reason):
+            if told:
+                console.print(f"  {escape(told)}", highlight=False)
+    print_model(console)
+
+
 def _described(champion: ModelVersion) -> str:
     kind = "ALS" if champion.algorithm == "als" else "popularity"
     provisional = ", provisional" if champion.provisional else ""

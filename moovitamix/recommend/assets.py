@@ -4,13 +4,21 @@ How each step works is told in the module it calls. Those that bring SciPy and i
 imported in the assets, so that loading the graph does not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import polars as pl
+from pydantic import Field
 
+from moovitamix.durations import parse_duration
 from moovitamix.resources import Lake, Warehouse
+from moovitamix.settings import get_settings
+
+if TYPE_CHECKING:
+    from moovitamix.recommend.tuning.outcome import Budget
 
 GROUP = "recommend"
 OWNERS = ["team:data-science"]
@@ -66,23 +74,32 @@ def user_features(
 def user_item_matrix(
     context: dg.AssetExecutionContext, lake: Lake, warehouse: Warehouse
 ) -> dg.MaterializeResult[Any]:
-    """Who heard which track, and how much that counts: log-weighted plays, sparse.
+    """Who heard which track, and how much that counts: weighted plays, sparse.
 
-    Plays after the newest published day are left out.
+    Weighted as the champion needs it. Plays after the newest published day are left out.
     """
-    from moovitamix.recommend import artifacts, interactions
-    from moovitamix.recommend.matrix import MatrixParameters, build_matrix
+    from moovitamix.recommend import artifacts, interactions, training
+    from moovitamix.recommend.matrix import build_in_blocks
 
     with warehouse.connect() as connection:
         published = interactions.published(connection)
+    plays = 0
+
+    def counted(blocks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        nonlocal plays
+        for block in blocks:
+            plays += block.height
+            yield block
+
     with warehouse.hold_erasures():
-        plays = interactions.read_interactions(warehouse, published.as_of)
-        matrix = build_matrix(plays, MatrixParameters(), published.as_of)
+        matrix = build_in_blocks(
+            counted(interactions.stream_interactions(warehouse, published.as_of)),
+            training.matrix_parameters(warehouse),
+            published.as_of,
+        )
         pointer = artifacts.store_matrix(lake.open(), matrix, published.pull)
     users, tracks = matrix.values.shape
-    context.log.info(
-        f"{plays.height} plays: {users} users, {tracks} tracks, {matrix.values.nnz} pairs"
-    )
+    context.log.info(f"{plays} plays: {users} users, {tracks} tracks, {matrix.values.nnz} pairs")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": matrix.values.nnz,
@@ -90,7 +107,7 @@ def user_item_matrix(
             "pull": pointer.pull,
             "file": pointer.name,
             "fingerprint": pointer.fingerprint,
-            "plays": plays.height,
+            "plays": plays,
             "users": users,
             "tracks": tracks,
             "density": matrix.values.nnz / (users * tracks),
@@ -99,22 +116,55 @@ def user_item_matrix(
     )
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"implicit", "postgres"}, deps=[user_item_matrix])
-def als_model(
-    context: dg.AssetExecutionContext, lake: Lake, warehouse: Warehouse
-) -> dg.MaterializeResult[Any]:
-    """The ALS model fitted to the whole matrix, registered as a candidate.
+class Tuning(dg.Config):
+    """How long to search for a better configuration before the fit."""
 
-    Whether it is served is settled by `champion_model`.
+    tune: str | None = Field(
+        default=None,
+        description="10m, 90s; 0: refresh the champion's configuration. Unset: MOOVITAMIX_TUNE.",
+    )
+    trials: int | None = Field(
+        default=None,
+        ge=0,
+        description="At most so many trials; alone, without a limit of time, it is reproducible.",
+    )
+
+    def budget(self) -> "Budget":
+        """What may be spent: what is set here, else the setting's time."""
+        from moovitamix.recommend.tuning.outcome import Budget
+
+        if self.tune is None and self.trials is None:
+            return Budget(time=get_settings().tune)
+        time: timedelta | None = None if self.tune is None else parse_duration(self.tune)
+        return Budget(time=time, trials=self.trials)
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"implicit", "optuna", "postgres"},
+    deps=[user_item_matrix, _whole("listen_history")],
+)
+def als_model(
+    context: dg.AssetExecutionContext, config: Tuning, lake: Lake, warehouse: Warehouse
+) -> dg.MaterializeResult[Any]:
+    """The ALS model of the best known configuration, fitted to all plays: a candidate.
+
+    The configuration is searched for within the budget, on days that the evaluation does not judge
+    by. Whether the model is served is settled by `champion_model`.
     """
     from moovitamix.recommend import training
-    from moovitamix.recommend.als import AlsParameters
 
-    with warehouse.hold_erasures():
-        candidate = training.fit_candidate(
-            warehouse, lake.open(), context.run.run_id, AlsParameters(), _progress(context, "fit")
-        )
-    context.log.info(f"version {candidate.version} is registered as a candidate")
+    candidate = training.fit_candidate(
+        warehouse,
+        lake.open(),
+        context.run.run_id,
+        config.budget(),
+        _progress(context, "fit"),
+        context.log.info,
+    )
+    found = candidate.parameters["found"]
+    context.log.info(f"version {candidate.version} is registered as a candidate, by {found['by']}")
     return dg.MaterializeResult(
         metadata={
             "version": candidate.version,
@@ -122,6 +172,8 @@ def als_model(
             "pull": candidate.pull,
             "artifact": candidate.artifact,
             "matrix_fingerprint": candidate.matrix_fingerprint,
+            "found_by": found["by"],
+            "why": found["why"],
             "parameters": dg.MetadataValue.json(candidate.parameters),
         }
     )

@@ -6,9 +6,10 @@ is kept is told in `artifacts.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, time, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -17,10 +18,11 @@ from scipy.sparse import csr_matrix
 
 from moovitamix.errors import NothingToDo, SettingsError
 from moovitamix.recommend import archive
+from moovitamix.recommend.weighting import Weighting, weigh_matrix, weigh_pairs
 
 KIND = "user-item matrix"
 
-Weighting = Literal["log1p", "sqrt", "binary"]
+_PAIR = ["user_id", "track_id"]
 
 # Plays are summed in fixed point: the sum, and so the fingerprint, is the same in any row order.
 _ONE_PLAY = 1 << 32
@@ -35,15 +37,23 @@ class MatrixParameters:
     """How plays become values. The defaults and why: `docs/model.md`.
 
     Attributes:
-        weighting: From (decayed) plays to the value: log(1 + plays), their square root, or 1.
+        weighting: From (decayed) plays to the value: see `weighting.py`.
         half_life_days: After so many days a play counts half; None: it counts for ever.
         window_days: Only plays of the last so many days are taken, and what was last heard
             before them is as if never heard; None: all of them.
+        daily_cap: Of the plays of a user, a track and a day together at most so many count, each
+            of them alike: against loops and bots; None: all of them.
+        minimum_listeners: Tracks heard by fewer users fall out.
+        minimum_plays: Users with fewer plays that count (not decayed, whatever the track) fall
+            out, and with them who has no track left.
     """
 
     weighting: Weighting = "log1p"
     half_life_days: float | None = None
     window_days: int | None = None
+    daily_cap: int | None = None
+    minimum_listeners: int = 1
+    minimum_plays: int = 1
 
     def __post_init__(self) -> None:
         if self.weighting not in get_args(Weighting):
@@ -55,6 +65,25 @@ class MatrixParameters:
             raise SettingsError("half_life_days must be above 0, or None for no decay.")
         if self.window_days is not None and self.window_days < 1:
             raise SettingsError("window_days must be at least 1, or None for all days.")
+        if self.daily_cap is not None and self.daily_cap < 1:
+            raise SettingsError("daily_cap must be at least 1, or None for no cap.")
+        if self.minimum_listeners < 1 or self.minimum_plays < 1:
+            raise SettingsError("minimum_listeners and minimum_plays must be at least 1.")
+
+    def header(self) -> dict[str, Any]:
+        """What a fingerprint is taken over: a parameter added later only where it does something.
+
+        So a matrix has the fingerprint that it had before the parameter was known.
+        """
+        fields = asdict(self)
+        for name, unused in _ADDED_LATER.items():
+            if fields[name] == unused:
+                del fields[name]
+        return fields
+
+
+# Parameters that files written before them do not name, and the values at which they do nothing.
+_ADDED_LATER = {"daily_cap": None, "minimum_listeners": 1, "minimum_plays": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +120,65 @@ def build_matrix(
     Args:
         interactions: One row a play: user_id and track_id (i64), listened_at (datetime[us],
             UTC without a zone). Plays after the as-of day are left out.
-        parameters: Weighting, decay and window.
+        parameters: Weighting, decay, window, cap and support.
         as_of: The day from whose end the age of a play is counted.
 
     Raises:
         NothingToDo: When no play is left.
     """
+    return build_in_blocks([interactions], parameters, as_of)
+
+
+def build_in_blocks(
+    blocks: Iterable[pl.DataFrame], parameters: MatrixParameters, as_of: date
+) -> UserItemMatrix:
+    """The same from plays that come in blocks: only one block and the matrix are in memory.
+
+    Args:
+        blocks: As `build_matrix` takes them; all plays of a user are in one block, and the users
+            of a block are above those of the block before.
+        parameters: As in `build_matrix`.
+        as_of: As in `build_matrix`.
+
+    Raises:
+        NothingToDo: When no play is left.
+    """
+    users, sizes, tracks, plays = [], [], [], []
+    for block in blocks:
+        pairs = _sum_plays(block, parameters, as_of)
+        found, size = np.unique(pairs["user_id"].to_numpy(), return_counts=True)
+        users.append(found)
+        sizes.append(size)
+        tracks.append(pairs["track_id"].to_numpy())
+        counted = pairs["play"].to_numpy() / _ONE_PLAY
+        plays.append(weigh_pairs(counted, parameters.weighting))
+    catalogue = _distinct(tracks)
+    columns = np.empty(sum(map(len, tracks)), dtype=np.int32)
+    filled = 0
+    while tracks:  # each block of ids is let go of when it has become columns
+        block_tracks = tracks.pop(0)
+        columns[filled : filled + len(block_tracks)] = np.searchsorted(catalogue, block_tracks)
+        filled += len(block_tracks)
+    indptr = np.concatenate(([0], np.cumsum(_joined(sizes, np.int64))))
+    ids = _joined(users, np.int64)
+    values = csr_matrix(
+        (_joined(plays, np.float32), columns, indptr), shape=(len(ids), len(catalogue))
+    )
+    values, ids, catalogue = _supported(values, ids, catalogue, parameters.minimum_listeners)
+    if not values.nnz:
+        raise NothingToDo(
+            f"There is no listen up to {as_of} to build a matrix from: "
+            "load days that have listens with `moovitamix run`."
+        )
+    weigh_matrix(values, parameters.weighting)
+    fingerprint = _fingerprint(values, ids, catalogue, parameters)
+    return UserItemMatrix(values, ids, catalogue, as_of, parameters, fingerprint)
+
+
+def _sum_plays(
+    interactions: pl.DataFrame, parameters: MatrixParameters, as_of: date
+) -> pl.DataFrame:
+    """What each pair of user and track was played, in fixed point, ascending by user and track."""
     until = end_of(as_of)
     taken = pl.col("listened_at") < until
     if parameters.window_days is not None:
@@ -106,38 +188,53 @@ def build_matrix(
         age = (until - pl.col("listened_at")).dt.total_microseconds() / 86_400_000_000
         decayed = (-age / parameters.half_life_days).cast(pl.Float64) * np.log(2)
         play = (decayed.exp() * _ONE_PLAY).round().clip(lower_bound=1).cast(pl.Int64)
-    pairs = (
-        interactions.lazy()
-        .filter(taken)
-        .select("user_id", "track_id", play=play)
-        .group_by("user_id", "track_id")
-        .agg(pl.col("play").sum())
-        .sort("user_id", "track_id")
-        .collect()
-    )
-    if pairs.is_empty():
-        raise NothingToDo(
-            f"There is no listen up to {as_of} to build a matrix from: "
-            "load days that have listens with `moovitamix run`."
+    rows = interactions.lazy().filter(taken).with_columns(play=play)
+    summed = [pl.col("play").sum(), pl.len().alias("count")]
+    if parameters.daily_cap is None:
+        rows = rows.group_by(_PAIR).agg(summed)
+    else:
+        day = pl.col("listened_at").dt.date().alias("day")
+        counted = pl.col("count").clip(upper_bound=parameters.daily_cap)
+        # The share that counts, by whole plays first: in 64 bits, and the same in any order.
+        mean = pl.col("play") // pl.col("count")
+        rows = (
+            rows.group_by(*_PAIR, day)
+            .agg(summed)
+            .select(
+                *_PAIR,
+                play=pl.when(counted < pl.col("count")).then(mean * counted).otherwise("play"),
+                count=counted,
+            )
+            .group_by(_PAIR)
+            .agg(pl.col("play").sum(), pl.col("count").sum())
         )
-    plays = pairs["play"].to_numpy().astype(np.float64) / _ONE_PLAY
-    users, rows = np.unique(pairs["user_id"].to_numpy(), return_inverse=True)
-    tracks, columns = np.unique(pairs["track_id"].to_numpy(), return_inverse=True)
-    values = csr_matrix(
-        (_weigh(plays, parameters.weighting), (rows, columns)), shape=(len(users), len(tracks))
-    )
-    values.sort_indices()
-    return UserItemMatrix(
-        values, users, tracks, as_of, parameters, _fingerprint(values, users, tracks, parameters)
-    )
+    if parameters.minimum_plays > 1:
+        rows = rows.filter(pl.col("count").sum().over("user_id") >= parameters.minimum_plays)
+    return rows.select(*_PAIR, "play").sort(_PAIR).collect()
 
 
-def _weigh(plays: NDArray[np.float64], weighting: Weighting) -> NDArray[np.float32]:
-    if weighting == "log1p":
-        return np.log1p(plays).astype(np.float32)
-    if weighting == "sqrt":
-        return np.sqrt(plays).astype(np.float32)
-    return np.ones(len(plays), dtype=np.float32)
+def _distinct(tracks: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """All ids, ascending; block by block, so that no array holds all that repeats."""
+    found = np.empty(0, dtype=np.int64)
+    for block in tracks:
+        found = np.union1d(found, block)
+    return found
+
+
+def _joined(parts: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype=dtype), *parts])
+
+
+def _supported(
+    values: csr_matrix, users: NDArray[np.int64], tracks: NDArray[np.int64], listeners: int
+) -> tuple[csr_matrix, NDArray[np.int64], NDArray[np.int64]]:
+    """Without the tracks that fewer users heard, and without the users who have none left."""
+    if listeners == 1:
+        return values, users, tracks
+    kept = np.bincount(values.indices, minlength=len(tracks)) >= listeners
+    values = values[:, kept]
+    left = np.diff(values.indptr) > 0
+    return values[left], users[left], tracks[kept]
 
 
 def select_users(matrix: UserItemMatrix, users: NDArray[np.int64]) -> UserItemMatrix:
@@ -221,7 +318,7 @@ def encode_matrix(matrix: UserItemMatrix) -> bytes:
     """A matrix as one file: arrays and a JSON header, no pickle."""
     header = {
         "as_of": matrix.as_of.isoformat(),
-        "parameters": asdict(matrix.parameters),
+        "parameters": matrix.parameters.header(),
         "fingerprint": matrix.fingerprint,
     }
     return archive.pack(KIND, header, _arrays(matrix.values, matrix.users, matrix.tracks))
@@ -256,11 +353,11 @@ def _arrays(
 ) -> dict[str, NDArray[Any]]:
     """The matrix as named arrays, of types that do not depend on the platform."""
     return {
-        "users": users.astype(np.int64),
-        "tracks": tracks.astype(np.int64),
+        "users": users.astype(np.int64, copy=False),
+        "tracks": tracks.astype(np.int64, copy=False),
         "indptr": values.indptr.astype(np.int64),
         "indices": values.indices.astype(np.int64),
-        "values": values.data.astype(np.float32),
+        "values": values.data.astype(np.float32, copy=False),
     }
 
 
@@ -270,4 +367,4 @@ def _fingerprint(
     tracks: NDArray[np.int64],
     parameters: MatrixParameters,
 ) -> str:
-    return archive.digest(asdict(parameters), _arrays(values, users, tracks))
+    return archive.digest(parameters.header(), _arrays(values, users, tracks))

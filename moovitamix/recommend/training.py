@@ -1,4 +1,4 @@
-"""The steps of a training: fit a candidate, evaluate it, settle what becomes of it.
+"""The steps of a training: choose and fit a candidate, evaluate it, settle what becomes of it.
 
 Each is done once for a run, however often it is tried. How each works is told in the modules
 it calls.
@@ -7,7 +7,6 @@ it calls.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
 from moovitamix.errors import NothingToDo
@@ -15,12 +14,15 @@ from moovitamix.recommend import archive, artifacts, criteria, registry, success
 from moovitamix.recommend.als import AlsParameters, bound_regularization, fit_als
 from moovitamix.recommend.blend import BlendParameters
 from moovitamix.recommend.blend_choice import choose_blend
+from moovitamix.recommend.choice import choose, in_force
+from moovitamix.recommend.configuration import Configuration
 from moovitamix.recommend.contest import Rival
 from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluate
 from moovitamix.recommend.gate import Decision, Verdict, hold_back, judge
-from moovitamix.recommend.interactions import read_interactions
-from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.interactions import read_interactions, stream_interactions
+from moovitamix.recommend.matrix import MatrixParameters, build_in_blocks
 from moovitamix.recommend.registry import ModelVersion
+from moovitamix.recommend.tuning.outcome import Budget
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
@@ -29,33 +31,70 @@ if TYPE_CHECKING:
 OnIteration = Callable[[int, int], None]
 
 
+def matrix_parameters(warehouse: Warehouse) -> MatrixParameters:
+    """How the current matrix has to be made: as the champion needs it, or the default."""
+    with warehouse.connect() as connection:
+        return in_force(registry.champion(connection)).configuration.matrix
+
+
 def fit_candidate(
     warehouse: Warehouse,
     lake: LakeStore,
     run_id: str,
-    parameters: AlsParameters,
+    budget: Budget,
     on_iteration: OnIteration | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> ModelVersion:
-    """Fit a model to the current matrix, keep it in the lake, register it as a candidate.
+    """Choose a configuration, fit it to the newest data, and register the model as a candidate.
 
-    What counts beside it where repeats are allowed is chosen on days before the evaluation's.
-    The regularization is lowered where the data is too thin for it, and registered so. A run that
-    has already registered its version gets it back: nothing is fitted again.
+    What counts beside it where repeats are allowed is chosen on days before the evaluation's; a
+    refresh has the champion's. The data is that of the current matrix, which is taken as it is
+    where the configuration would make the same one. The regularization is lowered where the data
+    is too thin for it, and registered so. A run that has already registered its version gets it
+    back: nothing is done.
+
+    Args:
+        warehouse: Holds the registry and the plays.
+        lake: Holds the matrix; gets the model, and the trials of a search.
+        run_id: Dagster's id of the run.
+        budget: For the search; with none, the champion's configuration is refreshed.
+        on_iteration: As in `fit_als`.
+        tell: Takes lines of progress.
 
     Raises:
         NothingToDo: When there is no matrix.
     """
     with warehouse.connect() as connection:
         known = registry.of_run(connection, run_id)
+        champion = registry.champion(connection)
     if known is not None:
         return known
     pointer = artifacts.current_matrix(lake)
-    matrix = artifacts.load_current_matrix(lake)
-    bounded = bound_regularization(parameters, matrix)
-    model = fit_als(matrix, bounded, on_iteration)
-    artifact = artifacts.store_model(lake, run_id, model)
-    plays = read_interactions(warehouse, matrix.as_of)
-    blend = choose_blend(plays, matrix.as_of, matrix.parameters, bounded, EvaluationRules())
+    choice = choose(
+        champion,
+        budget,
+        lambda: read_interactions(warehouse, pointer.as_of),
+        pointer.as_of,
+        lake,
+        tell,
+    )
+    tell(choice.why)
+    wanted = choice.configuration
+    # Not around the search, which takes long and writes nothing of anybody.
+    with warehouse.hold_erasures():
+        matrix = artifacts.load_current_matrix(lake)
+        if matrix.parameters != wanted.matrix:
+            plays = stream_interactions(warehouse, pointer.as_of)
+            matrix = build_in_blocks(plays, wanted.matrix, pointer.as_of)
+        bounded = bound_regularization(wanted.als, matrix)
+        model = fit_als(matrix, bounded, on_iteration)
+        artifact = artifacts.store_model(lake, run_id, model)
+    blend = wanted.blend
+    if choice.by != "refresh":
+        known_plays = read_interactions(warehouse, matrix.as_of)
+        blend = choose_blend(
+            known_plays, matrix.as_of, matrix.parameters, bounded, EvaluationRules()
+        )
     with warehouse.connect() as connection:
         return registry.register(
             connection,
@@ -64,10 +103,8 @@ def fit_candidate(
             pull=pointer.pull,
             matrix_fingerprint=matrix.fingerprint,
             parameters={
-                "matrix": asdict(matrix.parameters),
-                "als": asdict(bounded),
-                "blend": asdict(blend),
-                "found": {"regularization": parameters.regularization},
+                **Configuration(matrix.parameters, bounded, blend).to_json(),
+                "found": choice.to_json(),
             },
             artifact=artifact,
         )

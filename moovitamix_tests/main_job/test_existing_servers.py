@@ -166,6 +166,32 @@ def test_what_an_earlier_command_has_only_loaded_is_served_by_the_next_run(share
     assert "Everything is up to date" in again.said
 
 
+def test_train_serves_what_is_promoted_and_says_when_there_is_too_little_to_tune(
+    shared: Shared,
+) -> None:
+    with shared.warehouse.connect() as connection:
+        connection.execute("UPDATE model_versions SET status = 'retired'")
+
+    outcome = shared.home.command("train", "--trials", "3")
+
+    with shared.warehouse.connect() as connection:
+        champion = registry.champion(connection)
+    with shared.recommender() as recommender:
+        served = recommender.popular().model_version
+    assert outcome.code == 0, outcome.output
+    assert champion is not None
+    assert champion.version == served
+    assert f"Version {served} is champion. Too little data to tune" in outcome.said
+    assert champion.parameters["found"]["by"] == "defaults"
+
+
+def test_train_refuses_what_is_no_duration_before_it_starts_anything(shared: Shared) -> None:
+    outcome = shared.home.command("train", "--tune", "soon")
+    assert outcome.code == 2
+    assert "write it as 10m, 90s or 2h" in outcome.said
+    assert "MoovitaMix" not in outcome.output
+
+
 def test_a_source_that_is_down_is_named_and_what_was_served_stays_served(
     shared: Shared, reference: ReferenceSource
 ) -> None:

@@ -54,7 +54,9 @@ class Platform:
 
 
 @pytest.fixture
-def platform(warehouse: Warehouse, tmp_path: Path) -> Platform:
+def platform(warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    """Empty stores. Nothing is tuned unless a test asks for it: that would take its time."""
+    monkeypatch.setenv("MOOVITAMIX_TUNE", "0")
     return Platform(warehouse, Lake(url=(tmp_path / "lake").as_uri()))
 
 

@@ -16,9 +16,12 @@ from moovitamix.ingest.lake import LakeStore
 from moovitamix.recommend import als, artifacts, assets, checks, registry, succession
 from moovitamix.recommend.archive import DamagedArtifact
 from moovitamix.recommend.champion import load_champion
+from moovitamix.recommend.choice import configuration_of
+from moovitamix.recommend.configuration import Configuration
 from moovitamix.recommend.gate import Decision
 from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters, build_matrix
 from moovitamix.recommend.top_n import score_users
+from moovitamix.recommend.tuning import space
 from moovitamix_tests.recommend.conftest import AS_OF, Platform, random_plays, tasteful_plays
 
 Load = Callable[..., None]
@@ -30,6 +33,7 @@ def run(
     *,
     raises: bool = True,
     run_id: str | None = None,
+    tuning: dict[str, Any] | None = None,
 ) -> dg.ExecuteInProcessResult:
     definitions = dg.Definitions(
         assets=dg.load_assets_from_modules([assets]),
@@ -39,7 +43,10 @@ def run(
     )
     with dg.DagsterInstance.ephemeral() as instance:
         return definitions.resolve_job_def("stage").execute_in_process(
-            instance=instance, raise_on_error=raises, run_id=run_id
+            instance=instance,
+            raise_on_error=raises,
+            run_id=run_id,
+            run_config={"ops": {"als_model": {"config": tuning}}} if tuning else None,
         )
 
 
@@ -165,6 +172,44 @@ def test_newer_data_for_the_champions_configuration_is_promoted_unless_pinned(
     assert "moovitamix models unpin" in held_back["reason"]
     assert "Zoë" not in str(held_back)
     assert statuses(platform) == ["champion", "retired", "candidate"]
+
+
+def test_a_tuned_configuration_is_fitted_registered_and_refreshed(
+    platform: Platform, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned = Configuration(MatrixParameters(weighting="sqrt"), als.AlsParameters(factors=24))
+    monkeypatch.setattr(space, "starts", lambda first: [first, tuned])
+    # The poor first configuration is a champion's: there is something to be found.
+    load(tasteful_plays())
+    run(platform)
+    with platform.warehouse.connect() as connection:
+        connection.execute(
+            """UPDATE model_versions SET parameters = jsonb_set(jsonb_set(parameters::jsonb,
+                   '{als,factors}', '1'), '{found}', '{}')"""
+        )
+    result = run(platform, tuning={"trials": 2})
+    assert result.success
+    assert metadata(result, "als_model")["found_by"] == "tuning"
+    with platform.warehouse.connect() as connection:
+        candidate, champion = registry.history(connection)
+    assert candidate.parameters["matrix"]["weighting"] == "sqrt"
+    assert candidate.parameters["found"]["tuning"]["trials"] == 2
+    assert candidate.parameters["found"]["champion"] == champion.version
+    model = artifacts.load_model(platform.lake.open(), candidate.artifact)
+    assert model.matrix_parameters == tuned.matrix
+    # The current matrix stays as the champion needs it, until another one is promoted.
+    assert artifacts.load_current_matrix(platform.lake.open()).parameters == MatrixParameters()
+
+    with platform.warehouse.connect() as connection:
+        decision = Decision("better than popularity", "als", provisional=False, reason="It won.")
+        registry.promote(connection, candidate.version, decision)
+    refreshed = run(platform)
+    assert metadata(refreshed, "als_model")["found_by"] == "refresh"
+    assert artifacts.load_current_matrix(platform.lake.open()).parameters == tuned.matrix
+    with platform.warehouse.connect() as connection:
+        newest = registry.history(connection)[0]
+    # Also where thin data has lowered it, the regularization asked for is what is passed on.
+    assert configuration_of(newest) == configuration_of(candidate)
 
 
 def test_a_run_that_is_done_again_registers_nothing_new(platform: Platform, load: Load) -> None:

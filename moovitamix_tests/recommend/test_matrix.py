@@ -17,6 +17,7 @@ from moovitamix.recommend.matrix import (
     INTERACTIONS,
     KIND,
     MatrixParameters,
+    build_in_blocks,
     build_matrix,
     decode_matrix,
     encode_matrix,
@@ -44,8 +45,9 @@ plays = st.lists(
 )
 settings_of_matrix = st.builds(
     MatrixParameters,
-    weighting=st.sampled_from(["log1p", "sqrt", "binary"]),
+    weighting=st.sampled_from(["log1p", "sqrt", "binary", "bm25"]),
     half_life_days=st.none() | st.floats(min_value=0.01, max_value=1e4),
+    daily_cap=st.none() | st.integers(1, 3),
 )
 
 
@@ -99,7 +101,7 @@ def test_no_play_at_all_is_an_error_that_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"weighting": "raw"}, {"half_life_days": 0.0}, {"window_days": 0}]
+    "wrong", [{"weighting": "raw"}, {"half_life_days": 0.0}, {"window_days": 0}, {"daily_cap": 0}]
 )
 def test_parameters_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingsError):
@@ -181,3 +183,59 @@ def test_selected_users_keep_their_rows_under_all_columns() -> None:
     some = select_users(matrix, np.array([1, 3], dtype=np.int64))
     assert some.values.toarray().tolist() == [[1, 0], [0, 1]]
     assert some.fingerprint != matrix.fingerprint
+
+
+@given(plays, settings_of_matrix, st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_plays_in_blocks_of_users_make_the_same_matrix(
+    rows: list[tuple[int, int, datetime]], parameters: MatrixParameters, size: int
+) -> None:
+    whole = build_matrix(frame(*rows), parameters, DAY)
+    users = whole.users.tolist()
+    blocks = [
+        frame(*(row for row in rows if row[0] in users[start : start + size]))
+        for start in range(0, len(users), size)
+    ]
+    assert build_in_blocks(blocks, parameters, DAY).fingerprint == whole.fingerprint
+
+
+def test_plays_beyond_the_daily_cap_do_not_count() -> None:
+    rows = frame(*[(1, 1, NOON)] * 9, (1, 1, NOON - timedelta(days=1)), (1, 2, NOON))
+    matrix = build_matrix(rows, MatrixParameters(weighting="sqrt", daily_cap=3), DAY)
+    np.testing.assert_allclose(matrix.values.toarray(), [[2, 1]])
+
+
+def test_tracks_with_few_listeners_and_users_with_few_plays_fall_out() -> None:
+    rows = frame(
+        *[(user, 10, NOON) for user in (1, 2, 3)],
+        *[(1, 20, NOON)] * 5,
+        (4, 30, NOON),
+        *[(5, 10, NOON), (5, 20, NOON)],
+    )
+    heard = build_matrix(rows, replace(PLAIN, minimum_listeners=2), DAY)
+    assert (heard.users.tolist(), heard.tracks.tolist()) == ([1, 2, 3, 5], [10, 20])
+    active = build_matrix(rows, replace(PLAIN, minimum_plays=2), DAY)
+    assert (active.users.tolist(), active.tracks.tolist()) == ([1, 5], [10, 20])
+    with pytest.raises(NothingToDo):
+        build_matrix(rows, replace(PLAIN, minimum_listeners=9), DAY)
+
+
+def test_bm25_is_its_formula_worked_out_by_hand() -> None:
+    rows = frame(*[(1, 10, NOON)] * 3, (1, 20, NOON), (2, 10, NOON), (3, 10, NOON))
+    matrix = build_matrix(rows, MatrixParameters(weighting="bm25"), DAY)
+    # Users play 4, 1 and 1, so 2 on average; track 10 was heard by three of three, 20 by one.
+    rare, common = np.log(1 + 2.5 / 1.5), np.log(1 + 0.5 / 3.5)
+    light, heavy = 100 * (0.2 + 0.8 * 0.5), 100 * (0.2 + 0.8 * 2)
+    expected = [
+        [common * 3 * 101 / (3 + heavy), rare * 101 / (1 + heavy)],
+        [common * 101 / (1 + light), 0],
+        [common * 101 / (1 + light), 0],
+    ]
+    np.testing.assert_allclose(matrix.values.toarray(), expected, rtol=1e-5)
+
+
+def test_a_file_that_names_no_later_parameter_loads_with_their_defaults() -> None:
+    parameters = MatrixParameters()
+    assert set(parameters.header()) == {"weighting", "half_life_days", "window_days"}
+    assert MatrixParameters(**parameters.header()) == parameters
+    assert MatrixParameters(daily_cap=3).header()["daily_cap"] == 3

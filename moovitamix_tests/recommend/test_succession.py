@@ -10,16 +10,15 @@ import pytest
 
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend import artifacts, registry, succession, training
-from moovitamix.recommend.als import AlsParameters
 from moovitamix.recommend.champion import load_champion
 from moovitamix.recommend.evaluation import EvaluationRules
 from moovitamix.recommend.gate import Decision
 from moovitamix.recommend.interactions import read_interactions
 from moovitamix.recommend.matrix import MatrixParameters, build_matrix
+from moovitamix.recommend.tuning.outcome import Budget
 from moovitamix_tests.recommend.conftest import AS_OF, Platform, tasteful_plays
 from moovitamix_tests.recommend.test_registry import promote, register, statuses
 
-QUICK = AlsParameters(factors=8, regularization=5.0, iterations=3)
 RULES = EvaluationRules(resamples=50)
 
 
@@ -143,7 +142,7 @@ def train(platform: Platform, run_id: str) -> int:
     lake = platform.lake.open()
     plays = read_interactions(platform.warehouse, AS_OF)
     artifacts.store_matrix(lake, build_matrix(plays, MatrixParameters(), AS_OF), "p")
-    training.fit_candidate(platform.warehouse, lake, run_id, QUICK)
+    training.fit_candidate(platform.warehouse, lake, run_id, Budget())
     training.evaluate_candidate(platform.warehouse, lake, run_id, RULES)
     return training.settle_candidate(platform.warehouse, run_id)[0].version
 

@@ -1,0 +1,1 @@
+"""Tuning: the search for a configuration, on a window before the one the gate judges by."""
