@@ -111,7 +111,7 @@ def test_an_erased_user_is_nowhere_and_everybody_else_is_as_before(peopled: Peop
     assert adds_up(peopled.lake)
     assert erased.rows["users"] == 1
     assert erased.rows["genres"] == 1
-    assert (erased.features, erased.matrices, erased.models, erased.keys) == (1, 2, 1, 2)
+    assert (erased.features, erased.matrices, erased.models, erased.keys) == (1, 2, 1, 4)
     assert peopled.contents() == others
     assert set(peopled.client.keys("*")) == keys
     assert peopled.lake.exists(KEY_FILE)
