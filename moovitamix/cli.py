@@ -30,7 +30,7 @@ _LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, package_name="moovitamix")
 def cli() -> None:
-    r"""A listening API turned into daily recommendations.
+    """A listening API turned into daily recommendations.
 
     \b
     Start here:
@@ -84,7 +84,7 @@ def run(
     ephemeral: bool,
     log_level: str,
 ) -> None:
-    r"""The main job: everything, from pull to cache.
+    """The main job: everything, from pull to cache.
 
     Pulls the source, loads every day up to yesterday that is missing, trains a model when there
     is no champion, publishes the lists to Redis, and ends with a summary. Run again, it takes
@@ -134,7 +134,7 @@ def run(
     help="DEBUG shows every sentence, each trial's too.",
 )
 def train(tune: str | None, trials: int | None, log_level: str) -> None:
-    r"""The job `retrain` now: tune, fit, evaluate, judge; publish what is promoted.
+    """The job `retrain` now: tune, fit, evaluate, judge; publish what is promoted.
 
     What is found on the days before is judged on the last days, which the search has not seen.
     A search that is stopped goes on with its finished trials when the command is run again on the
@@ -229,7 +229,7 @@ def serve_source(
     speed: float,
     port_file: Path | None,
 ) -> None:
-    r"""Serve the demonstration source alone, in the foreground.
+    """Serve the demonstration source alone, in the foreground.
 
     The same seed and first day give the same world, anywhere; a day later it holds a day more.
     With --speed 86400 a day passes every second.

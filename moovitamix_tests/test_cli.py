@@ -82,6 +82,9 @@ def test_the_help_of_a_command_says_what_it_does_and_names_every_option(
             else option.make_metavar(click.Context(COMMANDS[name]))
         )
         assert said in shown.output
+    examples = shown.output.partition("Examples:\n")[2].partition("\n\n")[0]
+    assert all("moovitamix " in line for line in examples.splitlines()), "a line each"
+    assert "\\b" not in shown.output
 
 
 def test_the_help_of_the_whole_lists_every_command_with_a_sentence() -> None:

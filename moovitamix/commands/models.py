@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,6 @@ def list_versions() -> None:
 def show(version: int) -> None:
     """All about a version: data, parameters, figures with intervals, verdict, and who decided."""
     from moovitamix.recommend import likeness, registry, succession
-    from moovitamix.recommend.recorded_figures import recorded_figures
     from moovitamix.resources import Warehouse
 
     with Warehouse().connect() as connection:
@@ -85,11 +84,7 @@ def show(version: int) -> None:
     if fitted not in (None, likeness.flat(found.parameters)["als.regularization"]):
         parameters.add_row("als.regularization, as fitted", str(fitted))
     console.print(parameters)
-    figures = Table("figure", "value, 95 % interval", box=box.SIMPLE_HEAD)
-    for name, figure in recorded_figures(found.metrics).items():
-        figures.add_row(name, escape(str(figure)))
-    if figures.row_count:
-        console.print(figures)
+    _print_figures(found.metrics)
     criteria = Table("criterion", "found", "asked", "met", box=box.SIMPLE_HEAD)
     for one in found.criteria:
         met = {True: "yes", False: "[red]no[/]", None: "cannot be told"}[one["passed"]]
@@ -100,6 +95,28 @@ def show(version: int) -> None:
         console.print(escape(found.reason))
     for entry in entries:
         console.print(_told(entry))
+
+
+def _print_figures(metrics: Mapping[str, Any]) -> None:
+    from moovitamix.recommend.recorded_figures import recorded_figures, side_by_side
+
+    tables = side_by_side(metrics)
+    if metrics and not tables:
+        figures = Table("figure", "value, 95 % interval", box=box.SIMPLE_HEAD)
+        for name, figure in recorded_figures(metrics).items():
+            figures.add_row(name, escape(str(figure)))
+        console.print(figures)
+    k = metrics.get("rules", {}).get("k", 10)
+    for task, rows in tables.items():
+        less = rows.pop("less")
+        rankers = list(rows["ndcg"])
+        table = Table(f"{task} at {k}", *rankers, box=box.SIMPLE_HEAD)
+        for measure, by_ranker in rows.items():
+            values = [f"{by_ranker[one].value:.4f}" if one in by_ranker else "" for one in rankers]
+            table.add_row(measure, *values)
+        console.print(table)
+        for ranker, figure in less.items():
+            console.print(f"  NDCG, candidate less {ranker}: {escape(str(figure))}")
 
 
 @models.command()

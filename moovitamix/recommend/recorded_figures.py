@@ -12,6 +12,10 @@ from typing import Any
 from moovitamix.recommend.metrics import Figure
 
 _SHAPE = {"value", "low", "high"}
+# The order in which people read them; the registry's JSON keeps none.
+_TASKS = ("discovery", "replay")
+_RANKERS = ("candidate", "champion", "production", "popularity", "item-item", "ease", "own plays")
+_MEASURES = ("ndcg", "recall", "map", "precision", "coverage", "novelty")
 # Where the NDCG of a version's own lists is: of today's evaluations, and of the first ones.
 _DECISIVE = ("discovery candidate ndcg", "als ndcg")
 
@@ -28,6 +32,33 @@ def recorded_figures(metrics: Mapping[str, Any]) -> dict[str, Figure]:
     for kind in ("difference", "differences"):
         found |= dict(_walk(metrics.get(kind) or {}, ("difference",)))
     return found
+
+
+def side_by_side(metrics: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Figure]]]:
+    """The figures at the length that decides, by task, measure and ranker, in reading order.
+
+    Under "less" is what the candidate's NDCG is less that of each other ranker. Empty for the first
+    evaluations, which knew no tasks.
+    """
+    found = recorded_figures(metrics)
+    tables: dict[str, dict[str, dict[str, Figure]]] = {}
+    for task in _TASKS:
+        rows = {
+            measure: {
+                ranker: found[name]
+                for ranker in _RANKERS
+                if (name := f"{task} {ranker} {measure}") in found
+            }
+            for measure in _MEASURES
+        }
+        rows["less"] = {
+            ranker: found[name]
+            for ranker in _RANKERS
+            if (name := f"difference {task} {ranker}") in found
+        }
+        if rows[_MEASURES[0]]:
+            tables[task] = rows
+    return tables
 
 
 def own_ndcg(metrics: Mapping[str, Any]) -> Figure | None:

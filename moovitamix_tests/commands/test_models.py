@@ -114,6 +114,10 @@ def test_a_version_is_shown_with_figures_criteria_and_who_promoted_it(command: C
     assert "als.regularization, as fitted 7.0" in shown
     assert "Rolled back to by Zoë from version 2: Odd [lists]." in shown
     assert "Promoted by the gate: better than popularity" in shown
+    shown = flat(command("models", "show", "2").output)
+    assert "discovery at 10 candidate" in shown
+    assert shown.index("ndcg 0.2000") < shown.index("ndcg 0.4000")
+    assert "candidate less champion: 0.1000 [0.0800, 0.1200]" in shown
     unknown = command("models", "show", "9").exception
     assert isinstance(unknown, NothingToDo)
     assert "models list" in str(unknown)

@@ -214,7 +214,7 @@ def test_a_run_asked_for_in_the_ui_is_queued_launched_in_the_code_location_and_i
         assert {job["name"] for job in shown["jobs"]} >= {job.name for job in automation.JOBS}
         assert shown["schedules"] == [
             {"name": schedule.name, "scheduleState": {"status": "RUNNING"}}
-            for schedule in automation.SCHEDULES
+            for schedule in sorted(automation.SCHEDULES, key=lambda one: one.name)
         ]
         selector = {**repository, "jobName": "probe"}
         answer = _post(
