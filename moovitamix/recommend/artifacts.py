@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -38,12 +39,16 @@ class Pointer:
         as_of: The last day of its data.
         pull: The newest pull in its data.
         fingerprint: Of its content; empty where the content has none.
+        size: Users, tracks and pairs of a matrix; empty for what has none, or is older than this.
+        former: The size of the matrix of other content that was current before.
     """
 
     name: str
     as_of: date
     pull: str
     fingerprint: str = ""
+    size: dict[str, int] = field(default_factory=dict)
+    former: dict[str, int] = field(default_factory=dict)
 
 
 def store_matrix(lake: LakeStore, matrix: UserItemMatrix, pull: str) -> Pointer:
@@ -53,7 +58,13 @@ def store_matrix(lake: LakeStore, matrix: UserItemMatrix, pull: str) -> Pointer:
     """
     name = f"{MATRICES}/as_of={matrix.as_of}/{_short(matrix.fingerprint)}.npz"
     lake.write_bytes(name, encode_matrix(matrix))
-    pointer = Pointer(name, matrix.as_of, pull, matrix.fingerprint)
+    former: dict[str, int] = {}
+    with suppress(NothingToDo):
+        last = current_matrix(lake)
+        former = last.former if last.fingerprint == matrix.fingerprint else last.size
+    users, tracks = matrix.values.shape
+    size = {"users": users, "tracks": tracks, "pairs": int(matrix.values.nnz)}
+    pointer = Pointer(name, matrix.as_of, pull, matrix.fingerprint, size, former)
     _write_pointer(lake, _MATRIX_POINTER, pointer)
     return pointer
 

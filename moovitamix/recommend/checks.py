@@ -34,6 +34,16 @@ def user_item_matrix_is_sound(lake: Lake) -> dg.AssetCheckResult:
     return _result(soundness.matrix_faults(matrix))
 
 
+@dg.asset_check(asset="user_item_matrix", name="like_the_last")
+def user_item_matrix_is_like_the_last(lake: Lake) -> dg.AssetCheckResult:
+    """Half of the last matrix' users, tracks and pairs are there, the density within threefold."""
+    from moovitamix.recommend import artifacts, soundness
+
+    pointer = artifacts.current_matrix(lake.open())
+    faults = soundness.size_faults(pointer.size, pointer.former)
+    return _result(faults, dg.AssetCheckSeverity.WARN)
+
+
 @dg.asset_check(asset="als_model", name="sound", blocking=True)
 def als_model_is_sound(
     context: dg.AssetCheckExecutionContext, lake: Lake, warehouse: Warehouse

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,12 @@ SHORTEST_FACTOR = 1e-6
 # Of the variance of all track factors, the least share outside their main direction. Below it,
 # everybody gets the same list.
 LEAST_VARIETY = 1e-4
+
+# Of the last matrix: people and tracks go one by one, and half of them at once is an accident.
+LEAST_OF_LAST = 0.5
+# Between two matrices days apart; but the first days of a new warehouse change it as much.
+MOST_DENSITY = 3.0
+TELLING_PAIRS = 1_000
 
 
 def feature_faults(features: pl.DataFrame, users: int) -> list[str]:
@@ -57,6 +63,30 @@ def matrix_faults(matrix: UserItemMatrix) -> list[str]:
     if (np.bincount(values.indices, minlength=len(matrix.tracks)) == 0).any():
         faults.append("tracks without plays")
     return faults
+
+
+def size_faults(size: Mapping[str, int], former: Mapping[str, int]) -> list[str]:
+    """How a matrix has changed too much since the last one of other content.
+
+    Args:
+        size: Users, tracks and pairs of it.
+        former: The same of the last one; empty for the first.
+    """
+    if not former:
+        return []
+    faults = [
+        f"{size[name]:,} {name}, {former[name]:,} in the last matrix"
+        for name in former
+        if size[name] < LEAST_OF_LAST * former[name]
+    ]
+    change = _density(size) / _density(former)
+    if former["pairs"] >= TELLING_PAIRS and not 1 / MOST_DENSITY <= change <= MOST_DENSITY:
+        faults.append(f"{change:.2f} times as dense as the last matrix")
+    return faults
+
+
+def _density(size: Mapping[str, int]) -> float:
+    return size["pairs"] / (size["users"] * size["tracks"])
 
 
 def model_faults(model: AlsModel) -> list[str]:

@@ -281,7 +281,18 @@ def test_a_matrix_that_is_damaged_fails_its_check(platform: Platform, load: Load
         artifacts.load_current_matrix(lake)
     # The check alone: the asset would make the matrix anew.
     check = dg.AssetSelection.checks_for_assets(dg.AssetKey("user_item_matrix"))
-    assert outcomes(run(platform, check, raises=False)) == {"sound": False}
+    found = outcomes(run(platform, check, raises=False))
+    assert found == {"sound": False, "like_the_last": True}
+
+
+def test_a_matrix_that_has_lost_most_of_its_users_warns(platform: Platform, load: Load) -> None:
+    load(tasteful_plays())
+    assert outcomes(run(platform, only("user_item_matrix")))["like_the_last"], "it is the first"
+    with platform.warehouse.connect() as connection:
+        connection.execute("DELETE FROM listen_history WHERE user_id % 3 > 0")
+    for _ in ("made", "made again of the same plays"):
+        found = outcomes(run(platform, only("user_item_matrix")))
+        assert found == {"sound": True, "like_the_last": False}
 
 
 def test_a_matrix_that_is_written_but_not_made_current_leaves_the_old_one(

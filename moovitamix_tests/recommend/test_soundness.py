@@ -19,6 +19,7 @@ from moovitamix.recommend.soundness import (
     feature_faults,
     matrix_faults,
     model_faults,
+    size_faults,
 )
 from moovitamix_tests.recommend.conftest import AS_OF, tasteful_plays
 
@@ -87,6 +88,28 @@ def test_a_faulty_matrix_is_found_out(
         tracks=np.array([5, 6], dtype=np.int64),
     )
     assert any(fault in found for found in matrix_faults(faulty))
+
+
+SIZE = {"users": 1_000, "tracks": 500, "pairs": 20_000}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"users": 499}, "499 users, 1,000 in the last"),
+        ({"tracks": 249}, "249 tracks"),
+        ({"pairs": 9_999}, "9,999 pairs"),
+        ({"pairs": 60_100}, "times as dense"),
+    ],
+)
+def test_a_matrix_unlike_the_last_is_found_out(change: dict[str, int], fault: str) -> None:
+    assert any(fault in found for found in size_faults({**SIZE, **change}, SIZE))
+
+
+def test_a_matrix_that_is_the_first_or_has_grown_is_like_the_last() -> None:
+    assert size_faults(SIZE, {}) == []
+    assert size_faults(SIZE, SIZE) == []
+    assert size_faults(SIZE, {"users": 20, "tracks": 20, "pairs": 300}) == []
 
 
 @pytest.mark.parametrize(
