@@ -119,7 +119,7 @@ def fill(lake: LakeStore, listens: int, users: int, tracks: int, day_count: int)
         listened_at=pl.col("created_at").repeat_by(ITEMS_A_RECORD),
         day=pl.col("created_at").dt.date(),
     )
-    born = datetime(2025, 12, 1)  # noqa: DTZ001
+    born = datetime(2025, 12, 1)  # noqa: DTZ001 - naive UTC, like the source
     text = {"created_at": pl.lit(born), "updated_at": pl.lit(born), "day": pl.lit(FIRST_DAY)}
     stored = {
         "listen_history": records,

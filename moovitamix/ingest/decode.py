@@ -74,6 +74,7 @@ def _whole_page(record: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
     strict = msgspec.defstruct(
         record.__name__, fields, forbid_unknown_fields=True, frozen=True, gc=False
     )
+    # A type that is made at run time, which the type checker cannot know.
     page = msgspec.defstruct("Page", [("items", list[strict]), ("total", Total)])  # type: ignore[valid-type]
     return msgspec.json.Decoder(page)
 
