@@ -15,7 +15,7 @@ import polars as pl
 
 from moovitamix.ingest import pulls
 from moovitamix.ingest.contract import LISTENS, Endpoint
-from moovitamix.ingest.deal import CLOCK_ERROR, PullTimes, deal
+from moovitamix.ingest.deal import CLOCK_ERROR, PullTimes, changed_day, deal
 from moovitamix.ingest.decode import Rejected
 from moovitamix.ingest.fetch import Reading, rejected_frame
 from moovitamix.ingest.gone import identified, still_gone
@@ -49,8 +49,10 @@ def bring(
     endpoint, parts = reading.endpoint, reading.records.parts
     distinct = reading.distinct + erased
     known = pulls.known_contents_on_disk(lake, endpoint, earlier, folder / "known", parts)
-    new = Spool.by_key(
-        folder / "new", {**reading.records.schema, "day": pl.Date}, endpoint.key, parts
+    stored = _by_day(folder / "stored", endpoint, reading.records, times)
+    # Only what comes in the place of an earlier content waits for what that one is.
+    later = Spool.by_key(
+        folder / "later", {**reading.records.schema, "day": pl.Date}, endpoint.key, parts
     )
     replaced = pl.DataFrame(schema=known.schema)
     dealt_to: Counter[date] = Counter()
@@ -66,32 +68,30 @@ def bring(
     for latest, dealt, moment in each_part(parts, of_part):
         fresh = dealt.filter(pl.col("day").is_not_null())
         ahead = dealt.filter("ahead")
-        new.add(fresh)
         newest = _later(newest, moment)
         reading.rejected.add(_reject_ahead(endpoint, ahead))
         dealt_to.update(dict(fresh["day"].value_counts().iter_rows()))
-        if endpoint is LISTENS:
-            again = latest.join(fresh, on=list(endpoint.key), how="semi")
+        if endpoint is not LISTENS:
+            stored.add(fresh)
+        elif (again := latest.join(fresh, on=list(endpoint.key), how="semi")).is_empty():
+            stored.add(settle(fresh))
+        else:
             replaced = pl.concat([replaced, again])
+            later.add(fresh)
         unknown += dealt.height
         waiting += dealt.height - fresh.height - ahead.height
     gone = None if endpoint is LISTENS else _gone(lake, reading, known, earlier, times)
-    stored = _by_day(folder / "stored", endpoint, dealt_to)
-    before = contents_on_disk(lake, endpoint, replaced, folder, parts)
-
-    def settled(part: int) -> pl.DataFrame:
-        contents = new.part(part)
-        return settle(contents, before.part(part)) if endpoint is LISTENS else contents
-
-    for contents in each_part(parts, settled):
-        stored.add(contents)
+    if later.rows:
+        before = contents_on_disk(lake, endpoint, replaced, folder, parts)
+        for contents in each_part(parts, lambda n: settle(later.part(n), before.part(n))):
+            stored.add(contents)
     counts = EndpointCounts(
         pages=reading.pages,
         total=reading.total,
         received=reading.received,
         distinct=distinct,
         superseded=reading.superseded,
-        stored=new.rows,
+        stored=stored.rows,
         known=reading.records.rows - unknown,
         waiting=waiting,
         rejected=reading.rejected.rows,
@@ -100,7 +100,7 @@ def bring(
         dealt=dict(sorted(dealt_to.items())),
         erased=erased,
     )
-    return Brought(counts, stored, dealt_to, reading.records, reading.rejected, gone)
+    return Brought(counts, stored, reading.records, reading.rejected, gone)
 
 
 def _newest(records: pl.DataFrame, times: PullTimes) -> datetime | None:
@@ -127,18 +127,26 @@ def _gone(
     return pl.concat(missing).sort("id")
 
 
-def _by_day(folder: Path, endpoint: Endpoint, dealt_to: Counter[date]) -> Spool:
-    """A spool in which all records of a day are in one part, and few enough days for memory."""
+def _by_day(folder: Path, endpoint: Endpoint, records: Spool, times: PullTimes) -> Spool:
+    """A spool in which all records of a day are in one part, and few enough days for memory.
+
+    How many will be dealt to a day is not known yet. It is at most as many as were changed on it;
+    but for the last day that is over, which may get any, and has a part of its own.
+    """
+    changed = changed_day(times)
+    days = records.scan().filter(changed < times.over).group_by(changed.alias("day")).len()
     part_of: dict[date, int] = {}
     part, rows = 0, 0
-    for day in sorted(dealt_to):
-        if rows and rows + dealt_to[day] > PART_ROWS:
+    for day, most in days.sort("day").collect().iter_rows():
+        if rows and rows + most > PART_ROWS:
             part, rows = part + 1, 0
-        part_of[day], rows = part, rows + dealt_to[day]
-    days = pl.Series(list(part_of), dtype=pl.Date)
+        part_of[day], rows = part, rows + most
+    part_of[times.over] = part + 1
     numbers = pl.Series(list(part_of.values()), dtype=pl.UInt32)
-    which = pl.col("day").replace_strict(days, numbers, return_dtype=pl.UInt32)
-    return Spool(folder, dealt_schema(endpoint), which, part + 1)
+    which = pl.col("day").replace_strict(
+        pl.Series(list(part_of), dtype=pl.Date), numbers, return_dtype=pl.UInt32
+    )
+    return Spool(folder, dealt_schema(endpoint), which, part + 2)
 
 
 def _reject_ahead(endpoint: Endpoint, ahead: pl.DataFrame) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from moovitamix.errors import SourceContractError, SourceUnavailable
 from moovitamix.ingest.contract import PAGE_SIZE, Endpoint
 from moovitamix.ingest.decode import Page, decode_page
 
-CONCURRENT_REQUESTS = 8
+CONCURRENT_REQUESTS = 16
 ATTEMPTS = 6
 LONGEST_WAIT_SECONDS = 30.0
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)

@@ -32,6 +32,12 @@ class PullTimes:
     first_day: date
 
 
+def changed_day(times: PullTimes) -> pl.Expr:
+    """The day of a record's last change, or the first partition when that is earlier."""
+    changed = pl.max_horizontal("created_at", "updated_at")
+    return pl.max_horizontal(changed.dt.date(), pl.lit(times.first_day))
+
+
 def deal(records: pl.DataFrame, times: PullTimes) -> pl.DataFrame:
     """The records with the day that each is dealt to.
 
@@ -50,17 +56,17 @@ def deal(records: pl.DataFrame, times: PullTimes) -> pl.DataFrame:
         true for what is dated further ahead than clocks err, whose `day` is null too).
     """
     changed = pl.max_horizontal("created_at", "updated_at")
-    changed_day = pl.max_horizontal(changed.dt.date(), pl.lit(times.first_day))
-    news = changed_day <= times.over
+    day_of_change = changed_day(times)
+    news = day_of_change <= times.over
     if times.over_before is not None:
-        news &= changed_day > times.over_before
+        news &= day_of_change > times.over_before
     ahead = changed > times.began + CLOCK_ERROR
     waits = pl.col("created_at").dt.date() > times.over
     day = (
         pl.when(ahead | waits)
         .then(None)
         .when(news)
-        .then(changed_day)
+        .then(day_of_change)
         .otherwise(pl.lit(times.over))
         .cast(pl.Date)
     )

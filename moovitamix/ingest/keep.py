@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import msgspec
@@ -32,7 +31,6 @@ class Brought:
     Args:
         counts: For the manifest.
         stored: The new contents with the `day` each was dealt to, all of a day in one part.
-        dealt_to: How many of them were dealt to each day.
         seen: All records that the pull saw.
         rejected: What broke the contract, columns as `fetch.REJECTED_SCHEMA`.
         gone: Where records have ids: those not seen any more, columns as `gone.GONE_SCHEMA`.
@@ -40,56 +38,47 @@ class Brought:
 
     counts: EndpointCounts
     stored: Spool
-    dealt_to: Mapping[date, int]
     seen: Spool
     rejected: Spool
     gone: pl.DataFrame | None = None
 
 
-def keep(lake: LakeStore, pull: Pull, brought: Mapping[str, Brought], folder: Path) -> None:
-    """Write a pull's files, its manifest last: with it, the pull is kept.
+def keep_days(
+    lake: LakeStore, pull: str, endpoint: Endpoint, brought: Brought, folder: Path
+) -> None:
+    """Write the new contents of an endpoint, a file a day.
+
+    Nobody sees them before the pull is kept.
 
     Args:
         lake: Where to.
-        pull: The manifest.
-        brought: By endpoint.
-        folder: For files on their way.
+        pull: The pull's name.
+        endpoint: Whose.
+        brought: What the pull brought of it.
+        folder: For files on their way; it is there.
     """
-    folder.mkdir(parents=True, exist_ok=True)  # nothing was spooled of an empty source
-    with ThreadPoolExecutor(_WRITERS) as writers:
-        written = [
-            writers.submit(write, lake, pull, endpoint, brought[endpoint.name], folder)
-            for endpoint in ENDPOINTS
-            for write in (_keep_days, _keep_lists)
-        ]
-        for one in written:
-            one.result()
-    _write_manifest(lake, pull)
-
-
-def _keep_days(
-    lake: LakeStore, pull: Pull, endpoint: Endpoint, brought: Brought, folder: Path
-) -> None:
-    """Write the new contents, a file a day."""
     stored = brought.stored
     for part in range(stored.parts):
         days = stored.scan(part).select(pl.col("day").unique()).collect()["day"].to_list()
         if len(days) == 1:
             # One day may be as large as the source: on the first pull, all that is older.
             of_day = stored.scan(part).drop("day")
-            _stream(lake, raw_file(endpoint.name, days[0], pull.name), of_day, folder)
+            _stream(lake, raw_file(endpoint.name, days[0], pull), of_day, folder)
             continue
         by_day = stored.part(part).partition_by("day", as_dict=True, include_key=False)
-        files = {raw_file(endpoint.name, day, pull.name): rows for (day,), rows in by_day.items()}
+        files = {raw_file(endpoint.name, day, pull): rows for (day,), rows in by_day.items()}
         # Most are small: opening and moving them takes longer than their bytes.
         with ThreadPoolExecutor(_WRITERS) as writers:
             deque(writers.map(lake.write_parquet, files, files.values()), maxlen=0)
 
 
-def _keep_lists(
-    lake: LakeStore, pull: Pull, endpoint: Endpoint, brought: Brought, folder: Path
+def keep_lists(
+    lake: LakeStore, pull: str, endpoint: Endpoint, brought: Brought, folder: Path
 ) -> None:
-    """Write the files of what the pull stored, saw, rejected and missed."""
+    """Write what the pull stored, saw, rejected and missed of an endpoint, a file each.
+
+    Args: See `keep_days`.
+    """
     seen = list(dict.fromkeys([*endpoint.key, "created_at"]))
     lists = {
         "index": brought.stored.scan().select(*endpoint.key, "sha256", "day"),
@@ -97,9 +86,14 @@ def _keep_lists(
         "rejected": brought.rejected.scan(),
     }
     for kind, rows in lists.items():
-        _stream(lake, pull_file(pull.name, endpoint.name, kind), rows, folder)
+        _stream(lake, pull_file(pull, endpoint.name, kind), rows, folder)
     if brought.gone is not None:
-        lake.write_parquet(pull_file(pull.name, endpoint.name, "gone"), brought.gone)
+        lake.write_parquet(pull_file(pull, endpoint.name, "gone"), brought.gone)
+
+
+def keep(lake: LakeStore, pull: Pull) -> None:
+    """Write a pull's manifest, when all its files are there: with it, the pull is kept."""
+    lake.write_bytes(manifest_file(pull.name), msgspec.json.encode(pull))
 
 
 def _stream(lake: LakeStore, name: str, rows: pl.LazyFrame, folder: Path) -> None:
@@ -127,7 +121,7 @@ def recount(lake: LakeStore, kept: Sequence[Pull], *, erased: bool) -> None:
             endpoint.name: _recounted(lake, pull, endpoint, erased=erased) for endpoint in ENDPOINTS
         }
         if counts != pull.counts:
-            _write_manifest(lake, msgspec.structs.replace(pull, counts=counts))
+            keep(lake, msgspec.structs.replace(pull, counts=counts))
 
 
 def _recounted(lake: LakeStore, pull: Pull, endpoint: Endpoint, *, erased: bool) -> EndpointCounts:
@@ -149,7 +143,3 @@ def _recounted(lake: LakeStore, pull: Pull, endpoint: Endpoint, *, erased: bool)
         rejected=left,
         erased=counts.erased + stored_less + counts.rejected - left,
     )
-
-
-def _write_manifest(lake: LakeStore, pull: Pull) -> None:
-    lake.write_bytes(manifest_file(pull.name), msgspec.json.encode(pull))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from moovitamix.ingest.contract import TRACKS, USERS
 from moovitamix.ingest.deal import PullTimes
 from moovitamix.ingest.erased import NOBODY, Erased, leave_out
 from moovitamix.ingest.fetch import Progress, Reading, read_source
-from moovitamix.ingest.keep import keep
+from moovitamix.ingest.keep import keep, keep_days, keep_lists
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.ingest.pulls import Pull
+from moovitamix.ingest.pulls import EndpointCounts, Pull
 
 # Below this share of the ids of the last pull, the source is another world.
 _SAME_WORLD = 0.5
@@ -85,16 +86,42 @@ async def pull_source(
         left_out = leave_out(readings, erased)
         if earlier:
             _refuse_another_world(lake, earlier[-1], readings, spool)
-        brought = {
-            name: bring(lake, reading, earlier, times, spool / name, erased=left_out[name])
-            for name, reading in readings.items()
-        }
-        counts = {name: one.counts for name, one in brought.items()}
-        pull = Pull(pulls.pull_name(began), began, max(began, clock()), over, counts)
-        keep(lake, pull, brought, spool)
+        name = pulls.pull_name(began)
+        counts = _keep_new(lake, name, readings, earlier, times, spool, left_out)
+        pull = Pull(name, began, max(began, clock()), over, counts)
+        keep(lake, pull)
     finally:
         shutil.rmtree(spool, ignore_errors=True)
     return pull
+
+
+def _keep_new(
+    lake: LakeStore,
+    name: str,
+    readings: Mapping[str, Reading],
+    earlier: Sequence[Pull],
+    times: PullTimes,
+    spool: Path,
+    left_out: Mapping[str, int],
+) -> dict[str, EndpointCounts]:
+    """Write all files of a pull but its manifest; what it brought, by endpoint."""
+    counts: dict[str, EndpointCounts] = {}
+    spool.mkdir(parents=True, exist_ok=True)  # nothing was spooled of an empty source
+    # The files of one endpoint are written while the next one's records are dealt.
+    with ThreadPoolExecutor() as writers:
+        written: list[Future[None]] = []
+        for reading in readings.values():
+            endpoint = reading.endpoint
+            place, left = spool / endpoint.name, left_out[endpoint.name]
+            brought = bring(lake, reading, earlier, times, place, erased=left)
+            counts[endpoint.name] = brought.counts
+            written += [
+                writers.submit(write, lake, name, endpoint, brought, spool)
+                for write in (keep_days, keep_lists)
+            ]
+        for one in written:
+            one.result()
+    return counts
 
 
 def same_world(before: int, left: int) -> bool:

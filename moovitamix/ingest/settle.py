@@ -10,7 +10,7 @@ import polars as pl
 from moovitamix.ingest.contract import LISTENS
 
 
-def settle(new: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+def settle(new: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
     """Give each track of each new listen content the moment it was heard.
 
     That is the record's `created_at`; but for what a later content of the same record has
@@ -21,17 +21,21 @@ def settle(new: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         new: New contents with their `day`.
-        before: The contents that these replace, as the lake holds them.
+        before: The contents that these replace, as the lake holds them; None where none are.
 
     Returns:
         The same rows, with `items` completed and `listened_at`, a list of the same length.
     """
+    if before is None:
+        return _settle_first(new)
     key = list(LISTENS.key)
-    first = new.join(before, on=key, how="anti", maintain_order="left").with_columns(
-        listened_at=pl.col("created_at").repeat_by(pl.col("items").list.len())
-    )
+    first = new.join(before, on=key, how="anti", maintain_order="left")
     grown = new.join(before, on=key, how="semi", maintain_order="left")
-    return pl.concat([first, _settle_grown(grown, before)])
+    return pl.concat([_settle_first(first), _settle_grown(grown, before)])
+
+
+def _settle_first(new: pl.DataFrame) -> pl.DataFrame:
+    return new.with_columns(listened_at=pl.col("created_at").repeat_by(pl.col("items").list.len()))
 
 
 def _settle_grown(new: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:

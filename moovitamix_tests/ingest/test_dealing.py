@@ -24,7 +24,7 @@ from moovitamix.ingest.bring import bring
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, Endpoint
 from moovitamix.ingest.deal import CLOCK_ERROR, PullTimes
 from moovitamix.ingest.fetch import REJECTED_SCHEMA, Reading
-from moovitamix.ingest.keep import keep
+from moovitamix.ingest.keep import keep, keep_days, keep_lists
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import last_day_over
 from moovitamix.ingest.pulls import Pull
@@ -204,15 +204,17 @@ def keep_reading(
     times = PullTimes(began, last_day_over(began), over_before, FIRST_DAY)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        brought = {}
+        counts = {}
         for each in ENDPOINTS:
             place = folder / each.name
             held = records if each is endpoint else []
             reading = reading_of(each, held, place / "reading", parts)
-            brought[each.name] = bring(lake, reading, earlier, times, place)
-        counts = {name: one.counts for name, one in brought.items()}
+            brought = bring(lake, reading, earlier, times, place)
+            counts[each.name] = brought.counts
+            for write in (keep_days, keep_lists):
+                write(lake, pulls.pull_name(began), each, brought, folder)
         pull = Pull(pulls.pull_name(began), began, began, times.over, counts)
-        keep(lake, pull, brought, folder)
+        keep(lake, pull)
     return pull
 
 
