@@ -1,7 +1,8 @@
 """Generations of lists in Redis: their keys, their description, and which one is served.
 
-How one is written is told in `writer.py`, what goes into it in `publish.py`, the bytes of a value
-in `codec.py`, how lists are read in `recommender.py`.
+How one is written is told in `writer.py`, what goes into it in `publish.py`, which one is served
+and how long it lives in `life.py`, the bytes of a value in `codec.py`, how lists are read in
+`recommender.py`.
 
 The keys of a generation, behind `{prefix}:{generation}:`, are::
 
@@ -14,7 +15,8 @@ The keys of a generation, behind `{prefix}:{generation}:`, are::
 
 `{prefix}:current` names the generation that is served, `{prefix}:sequence` counts them. All keys
 of a generation, and `current` while it names it, expire at the same second of the server's clock,
-so that a generation is never there in part, however long the writing took.
+so that a generation is never there in part, however long the writing took. Whoever prolongs its
+life prolongs that of the lists first, then the description's, then that of `current`.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ import redis
 from moovitamix.errors import StoreUnavailable
 
 TIME_TO_LIVE = timedelta(hours=24)
+
+_KEYS_A_SCAN = 5_000
 
 Kind = Literal["u", "r", "g", "t", "p"]
 
@@ -88,6 +92,35 @@ def read_generation(value: bytes | None) -> Generation | None:
         return msgspec.json.decode(value, type=Generation)
     except msgspec.MsgspecError:
         return None
+
+
+def keys_matching(client: redis.Redis, pattern: str) -> Iterator[list[bytes]]:
+    """All keys that match a pattern, in batches, each key once a batch.
+
+    Raises:
+        redis.RedisError: When Redis does not answer.
+    """
+    cursor = 0
+    while True:
+        cursor, keys = cast(
+            "tuple[int, list[bytes]]", client.scan(cursor, match=pattern, count=_KEYS_A_SCAN)
+        )
+        yield list(dict.fromkeys(keys))  # SCAN may name a key twice
+        if not cursor:
+            return
+
+
+def living_names(client: redis.Redis, prefix: str) -> set[str]:
+    """The names of all generations of which there is any key, unfinished ones too.
+
+    Raises:
+        redis.RedisError: When Redis does not answer.
+    """
+    return {
+        key.decode().removeprefix(f"{prefix}:").partition(":")[0]
+        for batch in keys_matching(client, f"{prefix}:v*-*-*-*-*:*")
+        for key in batch
+    }
 
 
 def read_current(client: redis.Redis, prefix: str) -> Generation | None:

@@ -6,18 +6,21 @@ Which keys there are is told in `generations.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import cast
 
 import msgspec
 import redis
 
-from moovitamix.serve.generations import meta_key, read_generation, redis_answering
+from moovitamix.serve.generations import (
+    keys_matching,
+    meta_key,
+    read_generation,
+    redis_answering,
+)
 
 # The kinds of keys that end in a user's id.
 KINDS = ("u", "g", "r")
-
-_KEYS_A_ROUND_TRIP = 5_000
 
 
 def erase_keys(
@@ -39,14 +42,14 @@ def erase_keys(
     wanted = set(ids)
     removed: Counter[tuple[str, str]] = Counter()
     with redis_answering():
-        for batch in _keys(client, f"{prefix}:*:[{''.join(KINDS)}]:*"):
+        for batch in keys_matching(client, f"{prefix}:*:[{''.join(KINDS)}]:*"):
             theirs = [key for key in batch if _owner(key) in wanted]
             if theirs:
                 client.unlink(*theirs)
             for key in theirs:
                 _, generation, kind, _ = key.decode().split(":")
                 removed[generation, kind] += 1
-        for batch in _keys(client, meta_key(prefix, "*")):
+        for batch in keys_matching(client, meta_key(prefix, "*")):
             for key in batch:
                 _amend(client, key, removed, fingerprints)
     return sum(removed.values())
@@ -76,16 +79,3 @@ def _amend(
 def _owner(key: bytes) -> int | None:
     owner = key.rpartition(b":")[2]
     return int(owner) if owner.removeprefix(b"-").isdigit() else None
-
-
-def _keys(client: redis.Redis, pattern: str) -> Iterator[list[bytes]]:
-    """All keys that match, in batches."""
-    cursor = 0
-    while True:
-        cursor, keys = cast(
-            "tuple[int, list[bytes]]",
-            client.scan(cursor, match=pattern, count=_KEYS_A_ROUND_TRIP),
-        )
-        yield list(set(keys))  # SCAN may name a key twice
-        if not cursor:
-            return

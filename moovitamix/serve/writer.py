@@ -1,14 +1,15 @@
 """Writes a generation: in full, verified, then made current by one SET.
 
-What is written is told in `publish.py`, under which keys in `generations.py`.
+What is written is told in `publish.py`, under which keys in `generations.py`. Which of those that
+are alive is served afterwards, and how long, is told in `life.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -21,16 +22,15 @@ from moovitamix.serve.generations import (
     TIME_TO_LIVE,
     Generation,
     Kind,
-    current_key,
     key_of,
+    living_names,
     meta_key,
-    read_generation,
     redis_answering,
     sequence_key,
 )
+from moovitamix.serve.life import make_current
+from moovitamix.serve.sending import Sending
 
-# How long the predecessor can still be made current again, counted from the switch.
-ROLLBACK_WINDOW = timedelta(hours=6)
 KEYS_PER_ROUND_TRIP = 1_000
 _SAMPLES_PER_BLOCK = 4
 
@@ -41,6 +41,9 @@ class IncompleteGeneration(MoovitaMixError):
 
 class GenerationWriter:
     """Writes one new generation, block by block, next to the one being served.
+
+    Blocks are sent in a thread while the caller makes the next ones. What goes wrong there is
+    raised by the next call.
 
     A context manager: when its block raises, what was written is removed again and the old
     generation stays current. When the process is killed, the remains expire by themselves.
@@ -72,7 +75,7 @@ class GenerationWriter:
         self._client = client
         self._prefix = prefix
         with redis_answering():
-            sequence = client.incr(sequence_key(prefix))
+            sequence = _next_in_sequence(client, prefix)
             seconds, _ = client.time()
         now = datetime.fromtimestamp(seconds, UTC)
         self._generation = Generation(
@@ -90,6 +93,7 @@ class GenerationWriter:
         self._written: list[tuple[Kind, NDArray[np.int64]]] = []
         self._overall: list[bytes] = []
         self._sample: dict[bytes, bytes] = {}
+        self._sending = Sending()
         self._switching = False
         self.bytes_written = 0
 
@@ -107,6 +111,7 @@ class GenerationWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._sending.close()
         if error is not None and not self._switching:
             self._discard()
 
@@ -130,12 +135,17 @@ class GenerationWriter:
         self._send([key], [value])
         self._generation.keys["p"] += 1
 
+    def flush(self) -> None:
+        """Wait until all that was given has been written."""
+        self._sending.finish()
+
     def verify(self) -> None:
         """Make sure that every key is there, and that a sample holds and expires as written.
 
         Raises:
             IncompleteGeneration: When Redis has lost keys (evicted, flushed) or altered some.
         """
+        self.flush()
         expected = sum(self._generation.keys.values())
         with redis_answering():
             found = sum(int(self._client.exists(*batch)) for batch in self._batches())
@@ -163,12 +173,7 @@ class GenerationWriter:
                 exat=self._deadline,
             )
             self._switching = True  # from here on readers may be in it, whatever we hear of it
-            before = cast(
-                "bytes | None",
-                self._client.set(current_key(self._prefix), name, exat=self._deadline, get=True),
-            )
-            if before is not None and before.decode() != name:
-                self._extend(before.decode())
+        make_current(self._client, self._prefix, self._generation)
         return self._generation
 
     def _keys(self, kind: Kind, ids: NDArray[np.int64]) -> list[bytes]:
@@ -176,6 +181,12 @@ class GenerationWriter:
         return [b"%b%d" % (base, item) for item in ids.tolist()]
 
     def _send(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        self.bytes_written += sum(map(len, values))
+        for index in range(0, len(keys), len(keys) // _SAMPLES_PER_BLOCK + 1):
+            self._sample[keys[index]] = values[index]
+        self._sending.give(lambda: self._set(keys, values))
+
+    def _set(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         with redis_answering():
             for start in range(0, len(keys), KEYS_PER_ROUND_TRIP):
                 end = start + KEYS_PER_ROUND_TRIP
@@ -183,9 +194,6 @@ class GenerationWriter:
                 for key, value in zip(keys[start:end], values[start:end], strict=True):
                     pipeline.set(key, value, exat=self._deadline)
                 pipeline.execute()
-        self.bytes_written += sum(map(len, values))
-        for index in range(0, len(keys), len(keys) // _SAMPLES_PER_BLOCK + 1):
-            self._sample[keys[index]] = values[index]
 
     def _batches(self) -> Iterator[list[bytes]]:
         for kind, ids in self._written:
@@ -214,39 +222,6 @@ class GenerationWriter:
             except DamagedValue as error:
                 raise IncompleteGeneration(f"{key.decode()}: {error}") from error
 
-    def _scan(self, generation: str) -> Iterator[list[bytes]]:
-        """All keys of a generation, in batches. SCAN may name a key twice."""
-        cursor = 0
-        while True:
-            cursor, keys = cast(
-                "tuple[int, list[bytes]]",
-                self._client.scan(cursor, match=f"{self._prefix}:{generation}:*", count=5_000),
-            )
-            yield keys
-            if not cursor:
-                return
-
-    def _extend(self, name: str) -> None:
-        """Let a generation live for the rollback window from now, if it would not anyway.
-
-        Its description comes last: as long as that is there, all the rest is.
-        """
-        key = meta_key(self._prefix, name)
-        before = read_generation(cast("bytes | None", self._client.get(key)))
-        seconds, _ = self._client.time()
-        until = datetime.fromtimestamp(seconds, UTC) + ROLLBACK_WINDOW
-        if before is None or before.expires_at >= until:
-            return
-        deadline = int(until.timestamp())
-        for keys in self._scan(name):
-            pipeline = self._client.pipeline(transaction=False)
-            for found in keys:
-                if found != key.encode():
-                    pipeline.expireat(found, deadline)
-            pipeline.execute()
-        extended = msgspec.structs.replace(before, expires_at=until)
-        self._client.set(key, msgspec.json.encode(extended), exat=deadline, xx=True)
-
     def _discard(self) -> None:
         """Remove what was written, as far as Redis still answers; the rest expires."""
         try:
@@ -255,3 +230,15 @@ class GenerationWriter:
             self._client.delete(meta_key(self._prefix, self._generation.name))
         except redis.RedisError:
             return
+
+
+def _next_in_sequence(client: redis.Redis, prefix: str) -> int:
+    """The number of a new generation: higher than that of any whose keys are there.
+
+    The counter never expires, but Redis may have been told to evict what it likes.
+    """
+    number = int(client.incr(sequence_key(prefix)))
+    if number == 1 and (living := living_names(client, prefix)):
+        highest = max(int(name.rpartition("-")[2]) for name in living)
+        number = int(client.incrby(sequence_key(prefix), highest))
+    return number

@@ -26,7 +26,8 @@ from moovitamix.serve.generations import (
     meta_key,
     read_current,
 )
-from moovitamix.serve.writer import ROLLBACK_WINDOW, GenerationWriter, IncompleteGeneration
+from moovitamix.serve.life import ROLLBACK_WINDOW
+from moovitamix.serve.writer import GenerationWriter, IncompleteGeneration
 
 PREFIX = "test"
 AS_OF = date(2026, 11, 22)
@@ -168,6 +169,7 @@ def test_a_publisher_killed_in_the_middle_leaves_the_old_one_current_and_whole(
                               list_length=10) as writer:
             ids = np.full((1000, 10), 2)
             writer.write("u", np.arange(1, 1001), encode_block(ids, ids.astype(np.float32)))
+            writer.flush()
             print("half", flush=True)
             sys.stdin.read()
     """
@@ -249,6 +251,7 @@ def test_a_lost_key_is_found_and_the_old_one_stays_current(valkey: redis.Redis) 
     first = publish(valkey, version=1)
     with begin(valkey, 2) as writer:
         writer.write("u", USERS, lists_of(2))
+        writer.flush()
         valkey.delete(key_of(PREFIX, writer.generation.name, "u", 1_234))
         with pytest.raises(IncompleteGeneration, match="1 of 2500 keys"):
             writer.make_current()
@@ -259,6 +262,7 @@ def test_a_lost_key_is_found_and_the_old_one_stays_current(valkey: redis.Redis) 
 def test_a_sampled_value_that_is_not_as_written_is_found(valkey: redis.Redis, fault: str) -> None:
     with begin(valkey, 2) as writer:
         writer.write("u", USERS, lists_of(2))
+        writer.flush()
         key = key_of(PREFIX, writer.generation.name, "u", 1)
         if fault == "altered":
             valkey.set(key, b"other", keepttl=True)

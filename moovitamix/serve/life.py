@@ -1,0 +1,261 @@
+"""Which generation is served, and how long it lives: the switch, its renewal, the way back.
+
+How a generation is written is told in `writer.py`; its keys, in `generations.py`. Whoever prolongs
+a life goes through the lists first, then the description, then `current`, so that what is described
+is there, and what is current is described. Each of the last two is changed only while it still is
+as it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import msgspec
+import numpy as np
+import redis
+
+from moovitamix.errors import NothingToDo
+from moovitamix.serve.codec import DamagedValue, decode_list
+from moovitamix.serve.generations import (
+    TIME_TO_LIVE,
+    Generation,
+    current_key,
+    keys_matching,
+    meta_key,
+    read_generation,
+    redis_answering,
+)
+
+# How long the predecessor can still be made current again, counted from the switch.
+ROLLBACK_WINDOW = timedelta(hours=6)
+
+# What is current is renewed when it has less than this left: a third of its life, in which
+# somebody who looks every hour, and fails now and then, comes in time.
+RENEW_BELOW = TIME_TO_LIVE / 3
+
+_SAMPLE = 100
+_TRIES = 3
+
+_SET_IF_SAME = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EXAT', ARGV[3])
+return 1
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renewal:
+    """What a look at the current generation came to.
+
+    Attributes:
+        generation: What is current now; None when nothing is served.
+        renewed: Whether its life was prolonged.
+        missing: How many of its keys Redis has lost; looked at only when it was renewed.
+    """
+
+    generation: Generation | None
+    renewed: bool
+    missing: int = 0
+
+
+class NotWhole(NothingToDo):
+    """A generation cannot be made current: keys of it are gone or damaged."""
+
+
+def make_current(client: redis.Redis, prefix: str, generation: Generation) -> None:
+    """Serve a generation that is there in full, by one SET.
+
+    The keys of the one served before are then made to live for at least the rollback window.
+
+    Raises:
+        StoreUnavailable: When Redis does not answer or refuses.
+    """
+    with redis_answering():
+        before = cast(
+            "bytes | None",
+            client.set(
+                current_key(prefix),
+                generation.name,
+                exat=int(generation.expires_at.timestamp()),
+                get=True,
+            ),
+        )
+        if before is not None and before.decode() != generation.name:
+            described = cast("bytes | None", client.get(meta_key(prefix, before.decode())))
+            _prolong(client, prefix, described, _present(client) + ROLLBACK_WINDOW)
+
+
+def renew(client: redis.Redis, prefix: str, *, below: timedelta = RENEW_BELOW) -> Renewal:
+    """Prolong the life of what is current where it is about to end and no successor has come.
+
+    Costs two round trips where there is nothing to do. May be called by any number of processes at
+    once, and killed anywhere: the next call goes on.
+
+    Args:
+        client: Answers bytes.
+        prefix: What every key begins with, without the colon.
+        below: Renew when it has less than this left.
+
+    Raises:
+        StoreUnavailable: When Redis does not answer or refuses.
+    """
+    with redis_answering():
+        for _ in range(_TRIES):
+            name, described, now = _look(client, prefix)
+            current = read_generation(described)
+            if name is None or current is None:
+                return Renewal(generation=None, renewed=False)
+            if current.expires_at - now >= below:
+                return Renewal(generation=current, renewed=False)
+            # From what is described, not from now: all who renew at once come to the same end.
+            until = current.expires_at + TIME_TO_LIVE
+            renewed = _prolong(client, prefix, described, until, while_current=name)
+            if renewed is not None:
+                _set_if_same(client, current_key(prefix), name, name, until)
+                kept, found = renewed
+                return Renewal(
+                    generation=kept, renewed=True, missing=sum(kept.keys.values()) - found
+                )
+    return Renewal(generation=current, renewed=False)  # others are quicker, or it was replaced
+
+
+def living(client: redis.Redis, prefix: str) -> list[Generation]:
+    """All generations that were finished and have not expired, the newest first.
+
+    Raises:
+        StoreUnavailable: When Redis does not answer.
+    """
+    with redis_answering():
+        found = [
+            read_generation(cast("bytes | None", client.get(key)))
+            for batch in keys_matching(client, meta_key(prefix, "*"))
+            for key in batch
+        ]
+    return sorted(
+        {one.name: one for one in found if one is not None}.values(),
+        key=lambda one: (one.published_at, one.name),
+        reverse=True,
+    )
+
+
+def switch_to(client: redis.Redis, prefix: str, generation: Generation) -> Generation:
+    """Serve a former generation again, at once, and let it live as long as a new one.
+
+    Raises:
+        NotWhole: When some of it is gone; what is current stays so.
+        StoreUnavailable: When Redis does not answer or refuses.
+    """
+    with redis_answering():
+        _refuse_in_part(client, prefix, generation)
+        described = cast("bytes | None", client.get(meta_key(prefix, generation.name)))
+        until = _present(client) + TIME_TO_LIVE
+        prolonged = _prolong(client, prefix, described, until)
+    if prolonged is None:
+        raise NotWhole(
+            f"{generation.name} has just changed or expired. See what is there: "
+            "`moovitamix generations list`."
+        )
+    make_current(client, prefix, prolonged[0])
+    return prolonged[0]
+
+
+def _refuse_in_part(client: redis.Redis, prefix: str, generation: Generation) -> None:
+    """Count all keys, and decode a sample."""
+    keys = [key for batch in _lists(client, prefix, generation.name) for key in batch]
+    expected = sum(generation.keys.values())
+    sample = [
+        keys[place] for place in np.linspace(0, len(keys) - 1, min(_SAMPLE, len(keys))).astype(int)
+    ]
+    pipeline = client.pipeline(transaction=False)
+    for key in sample:
+        pipeline.get(key)
+    fault = f"{expected - len(set(keys))} of {expected} keys are gone"
+    damaged = sum(not _decodes(value) for value in pipeline.execute())
+    if len(set(keys)) == expected and not damaged:
+        return
+    if damaged:
+        fault = f"{damaged} of {len(sample)} lists that were looked at cannot be read"
+    raise NotWhole(
+        f"{generation.name} cannot be served again: {fault}. What is current stays so; publish a "
+        "new one: `moovitamix run`."
+    )
+
+
+def _decodes(value: bytes | None) -> bool:
+    try:
+        return value is not None and decode_list(value) is not None
+    except DamagedValue:
+        return False
+
+
+def _look(client: redis.Redis, prefix: str) -> tuple[bytes | None, bytes | None, datetime]:
+    """The name of what is current, its description, and the server's time."""
+    name = cast("bytes | None", client.get(current_key(prefix)))
+    if name is None:
+        return None, None, datetime.min.replace(tzinfo=UTC)
+    pipeline = client.pipeline(transaction=False)
+    pipeline.get(meta_key(prefix, name.decode()))
+    pipeline.time()
+    described, (seconds, _) = pipeline.execute()
+    return name, described, datetime.fromtimestamp(seconds, UTC)
+
+
+def _prolong(
+    client: redis.Redis,
+    prefix: str,
+    described: bytes | None,
+    until: datetime,
+    *,
+    while_current: bytes | None = None,
+) -> tuple[Generation, int] | None:
+    """Let a generation live until a moment, if it would not anyway.
+
+    Args:
+        client: Answers bytes.
+        prefix: What every key begins with, without the colon.
+        described: Its description as it was read.
+        until: The moment.
+        while_current: Its name, where it is to be done only while it is current.
+
+    Returns:
+        Its new description and how many lists were found; None where nothing was done, or the
+        description is another one by now.
+    """
+    before = read_generation(described)
+    if described is None or before is None or before.expires_at >= until:
+        return None
+    deadline = int(until.timestamp())
+    found = 0
+    for keys in _lists(client, prefix, before.name):
+        if while_current is not None and client.get(current_key(prefix)) != while_current:
+            return None
+        pipeline = client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.expireat(key, deadline)
+        found += sum(map(bool, pipeline.execute()))
+    after = msgspec.structs.replace(before, expires_at=until)
+    description = meta_key(prefix, before.name)
+    changed = _set_if_same(client, description, described, msgspec.json.encode(after), until)
+    return (after, found) if changed else None
+
+
+def _set_if_same(
+    client: redis.Redis, key: str, before: bytes, after: bytes, until: datetime
+) -> bool:
+    deadline = int(until.timestamp())
+    return bool(client.eval(_SET_IF_SAME, 1, key, before, after, deadline))
+
+
+def _lists(client: redis.Redis, prefix: str, name: str) -> Iterator[list[bytes]]:
+    """All keys of a generation but its description, in batches; a key may come twice."""
+    description = meta_key(prefix, name).encode()
+    for keys in keys_matching(client, f"{prefix}:{name}:*"):
+        yield [key for key in keys if key != description]
+
+
+def _present(client: redis.Redis) -> datetime:
+    seconds, _ = client.time()
+    return datetime.fromtimestamp(seconds, UTC)
