@@ -36,6 +36,9 @@ ROLLBACK_WINDOW = timedelta(hours=6)
 # somebody who looks every hour, and fails now and then, comes in time.
 RENEW_BELOW = TIME_TO_LIVE / 3
 
+# What is left is told in whole seconds.
+_LEEWAY = timedelta(seconds=2)
+
 _SAMPLE = 100
 _TRIES = 3
 
@@ -104,11 +107,13 @@ def renew(client: redis.Redis, prefix: str, *, below: timedelta = RENEW_BELOW) -
     """
     with redis_answering():
         for _ in range(_TRIES):
-            name, described, now = _look(client, prefix)
+            name, left, described, now = _look(client, prefix)
             current = read_generation(described)
             if name is None or current is None:
                 return Renewal(generation=None, renewed=False)
             if current.expires_at - now >= below:
+                if now + left + _LEEWAY < current.expires_at:  # somebody was killed in between
+                    _set_if_same(client, current_key(prefix), name, name, current.expires_at)
                 return Renewal(generation=current, renewed=False)
             # From what is described, not from now: all who renew at once come to the same end.
             until = current.expires_at + TIME_TO_LIVE
@@ -191,16 +196,19 @@ def _decodes(value: bytes | None) -> bool:
         return False
 
 
-def _look(client: redis.Redis, prefix: str) -> tuple[bytes | None, bytes | None, datetime]:
-    """The name of what is current, its description, and the server's time."""
+def _look(
+    client: redis.Redis, prefix: str
+) -> tuple[bytes | None, timedelta, bytes | None, datetime]:
+    """The name of what is current, how long that is kept, its description, the server's time."""
     name = cast("bytes | None", client.get(current_key(prefix)))
     if name is None:
-        return None, None, datetime.min.replace(tzinfo=UTC)
+        return None, timedelta(0), None, datetime.min.replace(tzinfo=UTC)
     pipeline = client.pipeline(transaction=False)
+    pipeline.ttl(current_key(prefix))
     pipeline.get(meta_key(prefix, name.decode()))
     pipeline.time()
-    described, (seconds, _) = pipeline.execute()
-    return name, described, datetime.fromtimestamp(seconds, UTC)
+    left, described, (seconds, _) = pipeline.execute()
+    return name, timedelta(seconds=left), described, datetime.fromtimestamp(seconds, UTC)
 
 
 def _prolong(
