@@ -22,13 +22,9 @@ from typing import cast
 import polars as pl
 
 from moovitamix.recommend.interactions import read_interactions, stream_interactions
-from moovitamix.recommend.matrix import (
-    INTERACTIONS,
-    MatrixParameters,
-    build_in_blocks,
-    build_matrix,
-    encode_matrix,
-)
+from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters
+from moovitamix.recommend.matrix_building import build_in_blocks, build_matrix
+from moovitamix.recommend.matrix_file import encode_matrix
 from moovitamix.recommend.weighting import Weighting
 from moovitamix.resources import Warehouse
 

@@ -20,9 +20,11 @@ from moovitamix.durations import parse_duration
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.recommend.als import bound_regularization
 from moovitamix.recommend.configuration import Configuration
-from moovitamix.recommend.evaluation import EvaluationRules, evaluate
+from moovitamix.recommend.evaluate import evaluate
+from moovitamix.recommend.evaluation import EvaluationRules
 from moovitamix.recommend.figures import sentence
-from moovitamix.recommend.matrix import INTERACTIONS, build_matrix
+from moovitamix.recommend.matrix import INTERACTIONS
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.tuning.outcome import Budget
 from moovitamix.recommend.tuning.search import tune
 from moovitamix.recommend.tuning.validation import cut_validation

@@ -1,6 +1,6 @@
 """Arrays and a JSON header in one file: no pickle, and any damage is found when it is read.
 
-What the arrays mean is the business of those who pack them (`matrix.py`, `als.py`).
+What the arrays mean is the business of those who pack them (`matrix_file.py`, `als.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Where matrices, models and features are in the lake, and how they are found again.
 
-How they become bytes is told in `matrix.py` and `als.py`; which model counts, in `registry.py`.
+How they become bytes is told in `matrix_file.py` and `als.py`; which model counts, in
+`registry.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import polars as pl
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend import archive
 from moovitamix.recommend.als import AlsModel, decode_model, encode_model
-from moovitamix.recommend.matrix import UserItemMatrix, decode_matrix, encode_matrix
+from moovitamix.recommend.matrix import UserItemMatrix
+from moovitamix.recommend.matrix_file import decode_matrix, encode_matrix
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore

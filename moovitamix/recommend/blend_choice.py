@@ -14,7 +14,8 @@ from moovitamix.recommend import metrics
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als
 from moovitamix.recommend.blend import ALS_ALONE, BlendParameters, blended, preferences
 from moovitamix.recommend.evaluation import EvaluationRules
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix, rows_of
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, rows_of
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.split import Split, split_by_time, split_plays
 from moovitamix.recommend.top_n import rank_scores
 

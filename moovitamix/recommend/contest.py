@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from moovitamix.recommend import rankers
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als
 from moovitamix.recommend.blend import ALS_ALONE, BlendParameters
 from moovitamix.recommend.ease import fit_ease
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix
+from moovitamix.recommend.evaluation import EvaluationRules
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.neighbours import similarities
 from moovitamix.recommend.rankers import Audience, Contender, Lists
 from moovitamix.recommend.split import Split
-
-if TYPE_CHECKING:
-    from moovitamix.recommend.evaluation import EvaluationRules
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from moovitamix.errors import NothingToDo
 from moovitamix.ingest.named import Named, named_by_id
 from moovitamix.recommend import archive, artifacts
 from moovitamix.recommend.als import decode_model, encode_model, forget_users
-from moovitamix.recommend.matrix import decode_matrix, without_users
+from moovitamix.recommend.matrix import without_users
+from moovitamix.recommend.matrix_file import decode_matrix
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore

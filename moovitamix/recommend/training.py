@@ -17,10 +17,12 @@ from moovitamix.recommend.blend_choice import choose_blend
 from moovitamix.recommend.choice import choose, in_force
 from moovitamix.recommend.configuration import Configuration
 from moovitamix.recommend.contest import Rival
-from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluate
+from moovitamix.recommend.evaluate import evaluate
+from moovitamix.recommend.evaluation import Evaluation, EvaluationRules
 from moovitamix.recommend.gate import Decision, Verdict, hold_back, judge
 from moovitamix.recommend.interactions import read_interactions, stream_interactions
-from moovitamix.recommend.matrix import MatrixParameters, build_in_blocks
+from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.matrix_building import build_in_blocks
 from moovitamix.recommend.registry import ModelVersion
 from moovitamix.recommend.tuning.outcome import Budget
 

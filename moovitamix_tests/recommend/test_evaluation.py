@@ -14,9 +14,11 @@ from sklearn.metrics import ndcg_score
 from moovitamix.recommend import figures
 from moovitamix.recommend.als import AlsParameters, fit_als, fold_in
 from moovitamix.recommend.contest import Rival
-from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluate
+from moovitamix.recommend.evaluate import evaluate
+from moovitamix.recommend.evaluation import Evaluation, EvaluationRules
 from moovitamix.recommend.gate import judge_first
-from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters, build_matrix
+from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.metrics import Figure
 from moovitamix.recommend.split import split_by_time
 from moovitamix_tests.recommend.conftest import AS_OF, random_plays, tasteful_plays

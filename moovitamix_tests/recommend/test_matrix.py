@@ -13,17 +13,9 @@ from hypothesis import strategies as st
 
 from moovitamix.errors import NothingToDo, SettingsError
 from moovitamix.recommend.archive import DamagedArtifact, pack
-from moovitamix.recommend.matrix import (
-    INTERACTIONS,
-    KIND,
-    MatrixParameters,
-    build_in_blocks,
-    build_matrix,
-    decode_matrix,
-    encode_matrix,
-    in_columns,
-    select_users,
-)
+from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters, in_columns, select_users
+from moovitamix.recommend.matrix_building import build_in_blocks, build_matrix
+from moovitamix.recommend.matrix_file import KIND, decode_matrix, encode_matrix
 
 moment = datetime.fromisoformat
 
