@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 from moovitamix.errors import SettingsError
 from moovitamix.recommend import archive
+from moovitamix.recommend.npy import Array, Widened
 from moovitamix.recommend.weighting import Weighting
 
 INTERACTIONS = pl.Schema(
@@ -106,14 +107,15 @@ def end_of(day: date) -> datetime:
 
 def arrays(
     values: csr_matrix, users: NDArray[np.int64], tracks: NDArray[np.int64]
-) -> dict[str, NDArray[Any]]:
-    """A matrix as named arrays, of types that do not depend on the platform."""
+) -> dict[str, Array]:
+    """A matrix as named arrays; in files of types that do not depend on the platform."""
+    wide, real = np.dtype(np.int64), np.dtype(np.float32)
     return {
-        "users": users.astype(np.int64, copy=False),
-        "tracks": tracks.astype(np.int64, copy=False),
-        "indptr": values.indptr.astype(np.int64),
-        "indices": values.indices.astype(np.int64),
-        "values": values.data.astype(np.float32, copy=False),
+        "users": Widened(users, wide),
+        "tracks": Widened(tracks, wide),
+        "indptr": Widened(values.indptr, wide),
+        "indices": Widened(values.indices, wide),
+        "values": Widened(values.data, real),
     }
 
 

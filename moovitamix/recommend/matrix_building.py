@@ -6,9 +6,8 @@ What a matrix is, and which parameters it has, is in `matrix.py`; where plays co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -56,36 +55,20 @@ def build_in_blocks(
     Raises:
         NothingToDo: When no play is left.
     """
-    users, sizes, tracks, plays = [], [], [], []
+    pairs = _Pairs()
     for block in blocks:
-        pairs = _sum_plays(block, parameters, as_of)
-        found, size = np.unique(pairs["user_id"].to_numpy(), return_counts=True)
-        users.append(found)
-        sizes.append(size)
-        tracks.append(pairs["track_id"].to_numpy())
-        counted = pairs["play"].to_numpy() / _ONE_PLAY
-        plays.append(weigh_pairs(counted, parameters.weighting))
-    catalogue = _distinct(tracks)
-    columns = np.empty(sum(map(len, tracks)), dtype=np.int32)
-    filled = 0
-    while tracks:  # each block of ids is let go of when it has become columns
-        block_tracks = tracks.pop(0)
-        columns[filled : filled + len(block_tracks)] = np.searchsorted(catalogue, block_tracks)
-        filled += len(block_tracks)
-    indptr = np.concatenate(([0], np.cumsum(_joined(sizes, np.int64))))
-    ids = _joined(users, np.int64)
-    values = csr_matrix(
-        (_joined(plays, np.float32), columns, indptr), shape=(len(ids), len(catalogue))
-    )
-    values, ids, catalogue = _supported(values, ids, catalogue, parameters.minimum_listeners)
+        summed = _sum_plays(block, parameters, as_of)
+        plays = weigh_pairs(summed["play"].to_numpy() / _ONE_PLAY, parameters.weighting)
+        pairs.add(summed["user_id"].to_numpy(), summed["track_id"].to_numpy(), plays)
+    values, users, tracks = pairs.settled(parameters.minimum_listeners)
     if not values.nnz:
         raise NothingToDo(
             f"There is no listen up to {as_of} to build a matrix from: "
             "load days that have listens with `moovitamix run`."
         )
     weigh_matrix(values, parameters.weighting)
-    fingerprint = fingerprint_of(values, ids, catalogue, parameters)
-    return UserItemMatrix(values, ids, catalogue, as_of, parameters, fingerprint)
+    fingerprint = fingerprint_of(values, users, tracks, parameters)
+    return UserItemMatrix(values, users, tracks, as_of, parameters, fingerprint)
 
 
 def _sum_plays(
@@ -126,25 +109,94 @@ def _sum_plays(
     return rows.select(*_PAIR, "play").sort(_PAIR).collect()
 
 
-def _distinct(tracks: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """All ids, ascending; block by block, so that no array holds all that repeats."""
-    found = np.empty(0, dtype=np.int64)
-    for block in tracks:
-        found = np.union1d(found, block)
-    return found
+class _Pairs:
+    """Pairs as they come, in arrays that grow: 8 bytes a pair, and in the end no other copy.
+
+    Tracks are numbered as they come, for it is known at the end only which there are.
+    """
+
+    def __init__(self) -> None:
+        self._users: list[NDArray[np.int64]] = []
+        self._sizes: list[NDArray[np.int64]] = []
+        # Bytes, which grow by an eighth at a time and where they are: an array would be copied.
+        self._columns = bytearray()
+        self._values = bytearray()
+        self._tracks = np.empty(0, dtype=np.int64)  # ascending, and beside it their numbers
+        self._numbers = np.empty(0, dtype=np.int32)
+
+    def add(
+        self, users: NDArray[np.int64], tracks: NDArray[np.int64], values: NDArray[np.float32]
+    ) -> None:
+        """Take pairs ascending by user and track, of users above those before."""
+        found, sizes = np.unique(users, return_counts=True)
+        self._users.append(found)
+        self._sizes.append(sizes)
+        self._columns += self._numbered(tracks).data
+        self._values += np.ascontiguousarray(values).data
+
+    def _numbered(self, tracks: NDArray[np.int64]) -> NDArray[np.int32]:
+        fresh = np.setdiff1d(tracks, self._tracks)
+        if len(fresh):
+            place = np.searchsorted(self._tracks, fresh)
+            first = len(self._tracks)
+            numbers = np.arange(first, first + len(fresh), dtype=np.int32)
+            self._tracks = np.insert(self._tracks, place, fresh)
+            self._numbers = np.insert(self._numbers, place, numbers)
+        return self._numbers[np.searchsorted(self._tracks, tracks)]
+
+    def settled(self, listeners: int) -> tuple[csr_matrix, NDArray[np.int64], NDArray[np.int64]]:
+        """The matrix, its users and its tracks; nothing can be added to it any more.
+
+        Without the tracks that fewer users heard, and without the users who have none left.
+        """
+        columns = np.frombuffer(self._columns, dtype=np.int32)
+        values = np.frombuffer(self._values, dtype=np.float32)
+        heard = np.zeros(len(self._tracks), dtype=np.int64)
+        for piece in _pieces(len(columns)):
+            heard += np.bincount(columns[piece], minlength=len(heard))
+        kept = heard[self._numbers] >= listeners
+        place = np.full(len(kept), -1, dtype=np.int32)
+        place[self._numbers[kept]] = np.arange(np.count_nonzero(kept), dtype=np.int32)
+        users = np.concatenate([np.empty(0, dtype=np.int64), *self._users])
+        offsets = np.concatenate([[0], *self._sizes]).cumsum()
+        offsets = _move(columns, values, offsets, place)
+        left = np.diff(offsets) > 0
+        users, offsets = users[left], np.concatenate((offsets[:1], offsets[1:][left]))
+        tracks, count = self._tracks[kept], offsets[-1]
+        shape = (len(users), len(tracks))
+        return csr_matrix((values[:count], columns[:count], offsets), shape=shape), users, tracks
 
 
-def _joined(parts: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
-    return np.concatenate([np.empty(0, dtype=dtype), *parts])
+# Pairs that are worked on at once: what it takes beside the matrix is small, whatever its size.
+_PIECE = 1 << 16
 
 
-def _supported(
-    values: csr_matrix, users: NDArray[np.int64], tracks: NDArray[np.int64], listeners: int
-) -> tuple[csr_matrix, NDArray[np.int64], NDArray[np.int64]]:
-    """Without the tracks that fewer users heard, and without the users who have none left."""
-    if listeners == 1:
-        return values, users, tracks
-    kept = np.bincount(values.indices, minlength=len(tracks)) >= listeners
-    values = values[:, kept]
-    left = np.diff(values.indptr) > 0
-    return values[left], users[left], tracks[kept]
+def _pieces(count: int) -> Iterator[slice]:
+    for start in range(0, count, _PIECE):
+        yield slice(start, min(start + _PIECE, count))
+
+
+def _move(
+    columns: NDArray[np.int32],
+    values: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    place: NDArray[np.int32],
+) -> NDArray[np.int64]:
+    """Give columns other numbers, in place, and close up where one has none (-1).
+
+    Returns:
+        The offsets of the rows after it.
+    """
+    moved = offsets.copy()
+    count = 0
+    for piece in _pieces(len(columns)):
+        numbers = place[columns[piece]]
+        kept = numbers >= 0
+        before = count + np.concatenate(([0], kept.cumsum()))
+        here = slice(*np.searchsorted(offsets, (piece.start, piece.stop + 1)))
+        moved[here] = before[offsets[here] - piece.start]
+        stop = int(before[-1])
+        columns[count:stop] = numbers[kept]
+        values[count:stop] = values[piece][kept]
+        count = stop
+    return moved

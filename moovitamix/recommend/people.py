@@ -19,7 +19,6 @@ from moovitamix.ingest.named import Named, named_by_id
 from moovitamix.recommend import archive, artifacts
 from moovitamix.recommend.als import decode_model, encode_model, forget_users
 from moovitamix.recommend.matrix import without_users
-from moovitamix.recommend.matrix_file import decode_matrix
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
@@ -73,7 +72,7 @@ def _erase_from_matrix(
     lake: LakeStore, name: str, users: NDArray[np.int64], done: Rewritten
 ) -> bool:
     try:
-        matrix = decode_matrix(lake.read_bytes(name))
+        matrix = artifacts.load_matrix(lake, name)
     except archive.DamagedArtifact:
         lake.remove(name)
         return True

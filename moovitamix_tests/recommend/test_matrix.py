@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -13,15 +14,31 @@ from hypothesis import strategies as st
 
 from moovitamix.errors import NothingToDo, SettingsError
 from moovitamix.recommend.archive import DamagedArtifact, pack
-from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters, in_columns, select_users
+from moovitamix.recommend.matrix import (
+    INTERACTIONS,
+    MatrixParameters,
+    UserItemMatrix,
+    in_columns,
+    select_users,
+)
 from moovitamix.recommend.matrix_building import build_in_blocks, build_matrix
-from moovitamix.recommend.matrix_file import KIND, decode_matrix, encode_matrix
+from moovitamix.recommend.matrix_file import KIND, read_matrix, write_matrix
 
 moment = datetime.fromisoformat
 
 DAY = date(2026, 11, 22)
 NOON = moment("2026-11-22T12:00")
 PLAIN = MatrixParameters(weighting="binary")
+
+
+def encode_matrix(matrix: UserItemMatrix) -> bytes:
+    stream = io.BytesIO()
+    write_matrix(stream, matrix)
+    return stream.getvalue()
+
+
+def decode_matrix(content: bytes) -> UserItemMatrix:
+    return read_matrix(io.BytesIO(content))
 
 
 def frame(*rows: tuple[int, int, datetime]) -> pl.DataFrame:
