@@ -31,7 +31,7 @@ WHERE listened_at < %(until)s
 _PLAYS_BY_USER = f"{_PLAYS} ORDER BY user_id"
 
 # Rows a block: a block, as it came and while it is summed up, takes a few megabytes.
-_BLOCK = 1 << 15
+_BLOCK = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,8 +18,6 @@ from scipy.sparse import csr_matrix
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, end_of, fingerprint_of
 from moovitamix.recommend.weighting import weigh_matrix, weigh_pairs
-
-_PAIR = ["user_id", "track_id"]
 
 # Plays are summed in fixed point: the sum, and so the fingerprint, is the same in any row order.
 _ONE_PLAY = 1 << 32
@@ -57,9 +56,8 @@ def build_in_blocks(
     """
     pairs = _Pairs()
     for block in blocks:
-        summed = _sum_plays(block, parameters, as_of)
-        plays = weigh_pairs(summed["play"].to_numpy() / _ONE_PLAY, parameters.weighting)
-        pairs.add(summed["user_id"].to_numpy(), summed["track_id"].to_numpy(), plays)
+        users, tracks, plays = _sum_plays(block, parameters, as_of)
+        pairs.add(users, tracks, weigh_pairs(plays / _ONE_PLAY, parameters.weighting))
     values, users, tracks = pairs.settled(parameters.minimum_listeners)
     if not values.nnz:
         raise NothingToDo(
@@ -73,40 +71,74 @@ def build_in_blocks(
 
 def _sum_plays(
     interactions: pl.DataFrame, parameters: MatrixParameters, as_of: date
-) -> pl.DataFrame:
-    """What each pair of user and track was played, in fixed point, ascending by user and track."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Users, tracks and what each pair was played, in fixed point; ascending by user and track."""
     until = end_of(as_of)
     taken = pl.col("listened_at") < until
     if parameters.window_days is not None:
         taken &= pl.col("listened_at") >= until - timedelta(days=parameters.window_days)
-    play = pl.lit(_ONE_PLAY, dtype=pl.Int64)
+    rows = interactions.filter(taken)
+    keys = _Keys(rows["user_id"].to_numpy(), rows["track_id"].to_numpy())
+    order = days = None
+    if parameters.daily_cap is not None:
+        days = rows["listened_at"].dt.epoch("d").to_numpy()
+        order = np.lexsort((days, keys.of_plays))
+    elif parameters.half_life_days is not None:
+        order = np.argsort(keys.of_plays)
+    found = np.sort(keys.of_plays) if order is None else keys.of_plays[order]
+    starts = _starts(found, *([] if days is None else [days[order]]))
+    found, counts = found[starts], np.diff(starts, append=len(found))
+    plays = counts * _ONE_PLAY
     if parameters.half_life_days is not None:
         age = (until - pl.col("listened_at")).dt.total_microseconds() / 86_400_000_000
         decayed = (-age / parameters.half_life_days).cast(pl.Float64) * np.log(2)
         play = (decayed.exp() * _ONE_PLAY).round().clip(lower_bound=1).cast(pl.Int64)
-    rows = interactions.lazy().filter(taken).with_columns(play=play)
-    summed = [pl.col("play").sum(), pl.len().alias("count")]
-    if parameters.daily_cap is None:
-        rows = rows.group_by(_PAIR).agg(summed)
-    else:
-        day = pl.col("listened_at").dt.date().alias("day")
-        counted = pl.col("count").clip(upper_bound=parameters.daily_cap)
+        plays = _sums(rows.select(play).to_series().to_numpy()[order], starts)
+    if parameters.daily_cap is not None:
+        counted = np.minimum(counts, parameters.daily_cap)
         # The share that counts, by whole plays first: in 64 bits, and the same in any order.
-        mean = pl.col("play") // pl.col("count")
-        rows = (
-            rows.group_by(*_PAIR, day)
-            .agg(summed)
-            .select(
-                *_PAIR,
-                play=pl.when(counted < pl.col("count")).then(mean * counted).otherwise("play"),
-                count=counted,
-            )
-            .group_by(_PAIR)
-            .agg(pl.col("play").sum(), pl.col("count").sum())
-        )
-    if parameters.minimum_plays > 1:
-        rows = rows.filter(pl.col("count").sum().over("user_id") >= parameters.minimum_plays)
-    return rows.select(*_PAIR, "play").sort(_PAIR).collect()
+        plays = np.where(counted < counts, plays // counts * counted, plays)
+        starts = _starts(found)
+        found, counts, plays = found[starts], _sums(counted, starts), _sums(plays, starts)
+    users, tracks = keys.pairs(found)
+    if parameters.minimum_plays > 1 and len(users):
+        starts = _starts(users)
+        of_user = np.repeat(_sums(counts, starts), np.diff(starts, append=len(users)))
+        kept = of_user >= parameters.minimum_plays
+        users, tracks, plays = users[kept], tracks[kept], plays[kept]
+    return users, tracks, plays
+
+
+class _Keys:
+    """Pairs of ids as single numbers, in the order of the pairs: these are sorted much faster."""
+
+    def __init__(self, users: NDArray[np.int64], tracks: NDArray[np.int64]) -> None:
+        self._users, of_users = _numbered(users)
+        self._tracks, of_tracks = _numbered(tracks)
+        self.of_plays: NDArray[np.int64] = of_users * len(self._tracks) + of_tracks
+
+    def pairs(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The users and the tracks of keys."""
+        users, tracks = np.divmod(keys, max(len(self._tracks), 1))
+        return self._users[users], self._tracks[tracks]
+
+
+def _numbered(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    distinct = np.unique(ids)
+    return distinct, np.searchsorted(distinct, ids)
+
+
+def _starts(*sorted_by: NDArray[Any]) -> NDArray[np.int64]:
+    """Where rows that are equal in all columns begin."""
+    begins = np.zeros(len(sorted_by[0]), dtype=bool)
+    begins[:1] = True
+    for column in sorted_by:
+        begins[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(begins)
+
+
+def _sums(values: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.add.reduceat(values, starts) if len(starts) else values
 
 
 class _Pairs:
@@ -135,7 +167,7 @@ class _Pairs:
         self._values += np.ascontiguousarray(values).data
 
     def _numbered(self, tracks: NDArray[np.int64]) -> NDArray[np.int32]:
-        fresh = np.setdiff1d(tracks, self._tracks)
+        fresh = np.unique(tracks[~_among(tracks, self._tracks)])
         if len(fresh):
             place = np.searchsorted(self._tracks, fresh)
             first = len(self._tracks)
@@ -169,6 +201,15 @@ class _Pairs:
 
 # Pairs that are worked on at once: what it takes beside the matrix is small, whatever its size.
 _PIECE = 1 << 16
+
+
+def _among(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which ids are among known ones, ascending; without a table of both, as `np.isin` makes."""
+    if not len(known):
+        return np.zeros(len(ids), dtype=bool)
+    place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    found: NDArray[np.bool_] = known[place] == ids
+    return found
 
 
 def _pieces(count: int) -> Iterator[slice]:
