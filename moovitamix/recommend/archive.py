@@ -123,14 +123,18 @@ def unpack(kind: str, content: bytes) -> tuple[dict[str, Any], dict[str, np.ndar
     return read(io.BytesIO(content), kind)
 
 
-def peek(content: bytes, name: str) -> np.ndarray:
+def peek(stream: IO[bytes], name: str) -> np.ndarray:
     """One array of a file made by `write`, without the others, and whatever its kind.
+
+    Args:
+        stream: Open for reading, seekable.
+        name: Of the array.
 
     Raises:
         DamagedArtifact: When it cannot be read.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as file:
+        with zipfile.ZipFile(stream) as file:
             return _plain(_read(file, file.getinfo(f"{name}{_ENDING}"), {}))
     except _DAMAGE as error:
         raise damaged("archive", str(error) or type(error).__name__) from error

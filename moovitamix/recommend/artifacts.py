@@ -87,7 +87,15 @@ def load_current_matrix(lake: LakeStore) -> UserItemMatrix:
         NothingToDo: When none has been made.
         DamagedArtifact: When its file is gone, damaged or not the one that was made current.
     """
-    pointer = current_matrix(lake)
+    return load_pointed(lake, current_matrix(lake))
+
+
+def load_pointed(lake: LakeStore, pointer: Pointer) -> UserItemMatrix:
+    """The matrix that was current when its pointer was read.
+
+    Raises:
+        DamagedArtifact: When its file is gone, damaged or not the one that was made current.
+    """
     matrix = load_matrix(lake, pointer.name)
     if matrix.fingerprint != pointer.fingerprint:
         raise archive.damaged("user-item matrix", f"{pointer.name} is not what was made current")

@@ -111,8 +111,8 @@ def named_in_artifacts(lake: LakeStore) -> Iterator[Named]:
         yield named_by_id(_FEATURES, lake.read_parquet([name], columns=["user_id"])["user_id"])
     for folder in (_MATRICES, _MODELS):
         for name in _files(lake, folder, ".npz"):
-            with suppress(archive.DamagedArtifact):
-                users = archive.peek(lake.read_bytes(name), "users")
+            with suppress(archive.DamagedArtifact), lake.open(name) as stream:
+                users = archive.peek(stream, "users")
                 yield named_by_id(folder, pl.Series(users, dtype=pl.Int64))
 
 

@@ -7,6 +7,7 @@ it calls.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from moovitamix.errors import NothingToDo
@@ -21,12 +22,16 @@ from moovitamix.recommend.evaluate import evaluate
 from moovitamix.recommend.evaluation import Evaluation, EvaluationRules
 from moovitamix.recommend.gate import Decision, Verdict, hold_back, judge
 from moovitamix.recommend.interactions import read_interactions, stream_interactions
+from moovitamix.recommend.likeness import same_configuration
 from moovitamix.recommend.matrix import MatrixParameters
 from moovitamix.recommend.matrix_building import build_in_blocks
 from moovitamix.recommend.registry import ModelVersion
+from moovitamix.recommend.split import split_plays
 from moovitamix.recommend.tuning.outcome import Budget
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from moovitamix.ingest.lake import LakeStore
     from moovitamix.resources import Warehouse
 
@@ -84,7 +89,8 @@ def fit_candidate(
     wanted = choice.configuration
     # Not around the search, which takes long and writes nothing of anybody.
     with warehouse.hold_erasures():
-        matrix = artifacts.load_current_matrix(lake)
+        pointer = artifacts.current_matrix(lake)  # the search took long: there may be a newer one
+        matrix = artifacts.load_pointed(lake, pointer)
         if matrix.parameters != wanted.matrix:
             plays = stream_interactions(warehouse, pointer.as_of)
             matrix = build_in_blocks(plays, wanted.matrix, pointer.as_of)
@@ -122,8 +128,9 @@ def evaluate_candidate(
     """Judge the configuration of this run's candidate, or of the newest one, and record it.
 
     The configuration is fitted anew to the past of the candidate's data; the candidate itself has
-    seen the future. A champion other than the candidate is judged beside it; one whose artifact is
-    gone or damaged is not, and the check on `champion_model` tells of it.
+    seen the future. A refresh is tested on days that production has not seen either. A champion
+    other than the candidate is judged beside it; one whose artifact is gone or damaged is not, and
+    the check on `champion_model` tells of it.
 
     Raises:
         NothingToDo: When there is no candidate.
@@ -131,12 +138,13 @@ def evaluate_candidate(
     with warehouse.connect() as connection:
         candidate = registry.under_judgement(connection, run_id)
         champion = registry.champion(connection)
+    plays = read_interactions(warehouse, candidate.as_of)
     evaluation = evaluate(
-        read_interactions(warehouse, candidate.as_of),
+        plays,
         candidate.as_of,
         MatrixParameters(**candidate.parameters["matrix"]),
         AlsParameters(**candidate.parameters["als"]),
-        rules,
+        _on_fresh_days(rules, plays, candidate, champion),
         on_iteration,
         blend=BlendParameters.of(candidate.parameters),
         champion=_rival(lake, champion, candidate),
@@ -149,6 +157,26 @@ def evaluate_candidate(
             against=_opponent(candidate, champion),
         )
     return candidate, evaluation
+
+
+def _on_fresh_days(
+    rules: EvaluationRules,
+    plays: pl.DataFrame,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+) -> EvaluationRules:
+    """For a refresh of a young champion: a test that begins where production's data ends.
+
+    Of a longer one production has seen a part, and could not be judged by any of it. Days that are
+    too few to tell anything, or leave too few users for a temporal split, change nothing.
+    """
+    if champion is None or not same_configuration(candidate.parameters, champion.parameters):
+        return rules
+    fresh = (candidate.as_of - champion.as_of).days
+    if not criteria.LEAST_FRESH_DAYS <= fresh < rules.test_days:
+        return rules
+    split = split_plays(plays, candidate.as_of, test_days=fresh, minimum_users=rules.minimum_users)
+    return rules if split.cut_off is None else replace(rules, test_days=fresh)
 
 
 def _rival(lake: LakeStore, champion: ModelVersion | None, candidate: ModelVersion) -> Rival | None:

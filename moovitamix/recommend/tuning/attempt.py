@@ -45,6 +45,11 @@ class Clock:
         """Seconds; infinite without a budget of time, negative when it is overdrawn."""
         return self._whole - (time.monotonic() - self._began)
 
+    def check(self) -> None:
+        """Raise `TimeIsUp` when nothing is left."""
+        if self.left() <= 0:
+            raise TimeIsUp
+
     def has_had_its_share(self, began: float) -> bool:
         """Whether what began then (by `time.monotonic`) has taken more than a trial may."""
         return time.monotonic() - began > _LARGEST_SHARE * self._whole
@@ -99,8 +104,7 @@ def attempt(
         consider(iteration, values[iteration])
 
     def on_iteration() -> None:
-        if clock.left() <= 0:
-            raise TimeIsUp
+        clock.check()
         is_unfinished = len(values) < len(checkpoints)
         if reference is not None and is_unfinished and clock.has_had_its_share(began):
             raise _TooSlow

@@ -196,7 +196,7 @@ class _Search:
             self._first,
             (self._first.als.iterations,),
             keep,
-            lambda: None,
+            self._clock.check,
         )
 
     def _record(self, trial: optuna.Trial, finished: FinishedTrial) -> None:
