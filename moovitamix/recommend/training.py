@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend import archive, artifacts, criteria, registry, succession
-from moovitamix.recommend.als import AlsParameters, bound_regularization, fit_als
-from moovitamix.recommend.blend import BlendParameters
+from moovitamix.recommend.als import bound_regularization, fit_als
 from moovitamix.recommend.blend_choice import choose_blend
-from moovitamix.recommend.choice import choose, in_force
+from moovitamix.recommend.choice import choose, configuration_of, in_force
 from moovitamix.recommend.configuration import Configuration
 from moovitamix.recommend.contest import Rival
 from moovitamix.recommend.evaluate import evaluate
@@ -139,14 +138,15 @@ def evaluate_candidate(
         candidate = registry.under_judgement(connection, run_id)
         champion = registry.champion(connection)
     plays = read_interactions(warehouse, candidate.as_of)
+    wanted = configuration_of(candidate)
     evaluation = evaluate(
         plays,
         candidate.as_of,
-        MatrixParameters(**candidate.parameters["matrix"]),
-        AlsParameters(**candidate.parameters["als"]),
+        wanted.matrix,
+        wanted.als,
         _on_fresh_days(rules, plays, candidate, champion),
         on_iteration,
-        blend=BlendParameters.of(candidate.parameters),
+        blend=wanted.blend,
         champion=_rival(lake, champion, candidate),
     )
     with warehouse.connect() as connection:
@@ -186,12 +186,8 @@ def _rival(lake: LakeStore, champion: ModelVersion | None, candidate: ModelVersi
         model = artifacts.load_model(lake, champion.artifact)
     except archive.DamagedArtifact:
         return None
-    return Rival(
-        MatrixParameters(**champion.parameters["matrix"]),
-        AlsParameters(**champion.parameters["als"]),
-        model,
-        BlendParameters.of(champion.parameters),
-    )
+    wanted = configuration_of(champion)
+    return Rival(wanted.matrix, wanted.als, model, wanted.blend)
 
 
 def _opponent(candidate: ModelVersion, champion: ModelVersion | None) -> int | None:

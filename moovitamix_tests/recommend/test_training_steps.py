@@ -73,6 +73,16 @@ def test_a_refresh_is_compared_with_production_on_the_days_that_neither_has_seen
     )
 
 
+def test_a_champion_whose_thin_data_lowered_its_regularization_is_no_other_configuration(
+    platform: Platform, load: Load
+) -> None:
+    load(tasteful_plays())
+    young = train(platform, AS_OF - timedelta(days=26))
+    refresh = train(platform, AS_OF)
+    assert young.parameters["als"] != refresh.parameters["als"]
+    assert "champion" not in training.recorded_evaluation(refresh).figures["discovery"]
+
+
 def test_too_few_listeners_on_the_fresh_days_are_not_made_into_a_hold_out(
     platform: Platform, load: Load
 ) -> None:
