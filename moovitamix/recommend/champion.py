@@ -12,7 +12,8 @@ from moovitamix.recommend.als import AlsModel
 from moovitamix.recommend.artifacts import load_model
 from moovitamix.recommend.blend import ALS_ALONE, BlendParameters
 from moovitamix.recommend.interactions import read_interactions
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.registry import Algorithm
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from moovitamix.recommend import registry
 from moovitamix.recommend.artifacts import store_matrix, store_model
 from moovitamix.recommend.gate import Decision
-from moovitamix.recommend.matrix import MatrixParameters, build_matrix
+from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve import assets, checks
 from moovitamix.serve.codec import decode_list, encode_list
