@@ -21,6 +21,7 @@ from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluat
 from moovitamix.recommend.gate import Decision, Verdict, hold_back, judge
 from moovitamix.recommend.interactions import read_interactions, stream_interactions
 from moovitamix.recommend.matrix import MatrixParameters, build_in_blocks
+from moovitamix.recommend.new_releases import ReleaseParameters
 from moovitamix.recommend.registry import ModelVersion
 from moovitamix.recommend.tuning.outcome import Budget
 
@@ -47,11 +48,11 @@ def fit_candidate(
 ) -> ModelVersion:
     """Choose a configuration, fit it to the newest data, and register the model as a candidate.
 
-    What counts beside it where repeats are allowed is chosen on days before the evaluation's; a
-    refresh has the champion's. The data is that of the current matrix, which is taken as it is
-    where the configuration would make the same one. The regularization is lowered where the data
-    is too thin for it, and registered so. A run that has already registered its version gets it
-    back: nothing is done.
+    What counts beside it where repeats are allowed is chosen on days before the evaluation's, the
+    places for new releases are the default ones; a refresh has the champion's. The data is that of
+    the current matrix, which is taken as it is where the configuration would make the same one. The
+    regularization is lowered where the data is too thin for it, and registered so. A run that has
+    already registered its version gets it back: nothing is done.
 
     Args:
         warehouse: Holds the registry and the plays.
@@ -89,12 +90,13 @@ def fit_candidate(
         bounded = bound_regularization(wanted.als, matrix)
         model = fit_als(matrix, bounded, on_iteration)
         artifact = artifacts.store_model(lake, run_id, model)
-    blend = wanted.blend
+    blend, releases = wanted.blend, wanted.releases
     if choice.by != "refresh":
         known_plays = read_interactions(warehouse, matrix.as_of)
         blend = choose_blend(
             known_plays, matrix.as_of, matrix.parameters, bounded, EvaluationRules()
         )
+        releases = ReleaseParameters()
     with warehouse.connect() as connection:
         return registry.register(
             connection,
@@ -103,7 +105,7 @@ def fit_candidate(
             pull=pointer.pull,
             matrix_fingerprint=matrix.fingerprint,
             parameters={
-                **Configuration(matrix.parameters, bounded, blend).to_json(),
+                **Configuration(matrix.parameters, bounded, blend, releases).to_json(),
                 "found": choice.to_json(),
             },
             artifact=artifact,
