@@ -1,10 +1,10 @@
 """What places kept for new releases are worth, and cost, on worlds of the demonstration source.
 
-Each world is cut off on four days, a week apart. A new release is a track that was out before the
-cut-off, at most so many days, and that nobody had heard by then. ALS is fitted to what was heard
-before the cut-off, and lists are judged by the week after it: on new releases alone, by the users
-who heard any; on discovery as the evaluation has it, where no list can hold them; and on both.
-Intervals are over users, whatever the cut-off.
+Each world is cut off on four days, a week apart. ALS is fitted to what was heard before the
+cut-off, and lists are judged by the week after it, by what was new to a user: "unheard", young
+tracks that were out before the cut-off and that nobody had heard by then; "few", young tracks
+that one to nine users had heard; "discovery", as in the evaluation, all that anybody had heard;
+and "all", unheard and discovery. Intervals are over users, whatever the cut-off.
 """
 
 from __future__ import annotations
@@ -18,18 +18,26 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from moovitamix.embedded.demo_source.world import DemoParameters, DemoWorld
 from moovitamix.recommend import metrics
 from moovitamix.recommend.als import AlsParameters, fit_als, fold_in
-from moovitamix.recommend.matrix import MatrixParameters, build_matrix, in_columns, select_users
+from moovitamix.recommend.matrix import (
+    MatrixParameters,
+    UserItemMatrix,
+    build_matrix,
+    in_columns,
+    select_users,
+)
 from moovitamix.recommend.metrics import Figure
 from moovitamix.recommend.new_releases import NewReleases, ReleaseParameters, with_releases
-from moovitamix.recommend.split import discoveries, split_by_time
+from moovitamix.recommend.split import Split, split_by_time
 from moovitamix.recommend.top_n import TopN, score_users
 from moovitamix.recommend.track_features import track_features
 
 DAYS, N = 60, 100
+YOUNG_DAYS, FEW = 28, 9
 CUT_OFFS = (7, 14, 21, 28)
 TEST_DAYS = 7
 NO_SHARE, BY_FACTORS = "no share", "by artist and genres"
@@ -53,15 +61,18 @@ def main() -> None:
     parser.add_argument("--worlds", default="7-18", help="seeds, from-to")
     parser.add_argument("--first", type=int, nargs="+", default=[ReleaseParameters().first])
     parser.add_argument("--every", type=int, nargs="+", default=[ReleaseParameters().every])
-    parser.add_argument("--max-age-days", type=int, default=ReleaseParameters().max_age_days)
+    parser.add_argument(
+        "--enough", type=int, nargs="+", default=[ReleaseParameters().enough_listeners]
+    )
     asked = parser.parse_args()
     low, high = (int(seed) for seed in asked.worlds.split("-"))
     shares = [
-        ReleaseParameters(first=first, every=every, max_age_days=asked.max_age_days)
+        ReleaseParameters(first=first, every=every, enough_listeners=enough)
         for first, every in zip(asked.first, asked.every, strict=True)
+        for enough in asked.enough
     ]
     found: dict[ReleaseParameters, Columns] = {share: defaultdict(list) for share in shares}
-    counts = np.zeros(3, dtype=np.int64)
+    counts = np.zeros(2, dtype=np.int64)
     for seed in range(low, high + 1):
         world = make_world(seed)
         for back in CUT_OFFS:
@@ -70,7 +81,7 @@ def main() -> None:
                 for name, values in columns.items():
                     found[share][name].append(values)
                 counts += about if not number else 0
-    print(f"{counts[0]:,} new releases, {counts[1]:,} pairs of {counts[2]:,} users and weeks")
+    print(f"{counts[0]:,} pairs of unheard tracks, {counts[1]:,} of tracks that few had heard")
     for share in shares:
         print(f"\n{share}")
         report({name: np.concatenate(parts) for name, parts in found[share].items()})
@@ -102,11 +113,7 @@ def make_world(seed: int) -> World:
     created = pl.col("created_at").str.to_datetime(time_unit="us")
     return World(
         plays.with_columns(pl.col("listened_at").str.to_datetime(time_unit="us")),
-        tracks.with_columns(
-            created.dt.epoch("us"),
-            listeners=pl.lit(0),
-            last_listen=pl.lit(None, dtype=pl.Int64),
-        ),
+        tracks.with_columns(created.dt.epoch("us")),
         last_day,
     )
 
@@ -120,31 +127,24 @@ def judge(
     split = split_by_time(known, as_of, TEST_DAYS)
     matrix = build_matrix(split.past, MatrixParameters(), split.as_of)
     model = fit_als(matrix, AlsParameters())
-    features = track_features(world.tracks, split.as_of).filter(pl.col("age_days") >= 0)
-    releases = NewReleases.find(model, features, shares[0])
-    old = discoveries(split)
-    new = split.future.select("user_id", "track_id").unique()
-    new = new.filter(
-        pl.col("track_id").is_in(releases.tracks), pl.col("user_id").is_in(matrix.users)
-    )
-    judged = select_users(matrix, np.union1d(old["user_id"].to_numpy(), new["user_id"].to_numpy()))
+    features = _features(world, matrix, split.as_of)
+    groups = _relevant(split, features, matrix)
+    users = pl.concat([groups["all"], groups["few"]])["user_id"].unique().sort().to_numpy()
+    judged = select_users(matrix, users)
     plain = _joined(list(score_users(model, judged, N)))
     factors = fold_in(model, judged)
-    orders = _orders(releases, features, factors, seed)
+    about = np.array([groups["unheard"].height, groups["few"].height])
     for share in shares:
+        releases = NewReleases.find(model, features, share)
+        heard = in_columns(judged, releases.tracks)
+        lists = {NO_SHARE: plain, BY_FACTORS: releases.place(plain, factors, heard)}
         places = share.places(N)
-        lists = {NO_SHARE: plain}
-        for name, order in orders.items():
+        for name, order in _orders(releases, features, plain, heard, seed).items():
             best = releases.tracks[order[:, : len(places)]]
-            counts = np.full(len(best), best.shape[1])
-            lists[name] = with_releases(plain, best, counts, places)
-        own = NewReleases(releases.tracks, releases.directions, share)
-        lists[BY_FACTORS] = own.place(plain, factors, in_columns(judged, releases.tracks))
-        values: dict[str, NDArray[np.float64]] = {
-            "user": judged.users + float(seed * 10_000_000),
-        }
+            lists[name] = with_releases(plain, best, np.full(len(best), best.shape[1]), places)
+        values: dict[str, NDArray[np.float64]] = {"user": judged.users + np.float64(seed * 10**7)}
         for name, found in lists.items():
-            for what, relevant in (("new", new), ("old", old), ("all", pl.concat([old, new]))):
+            for what, relevant in groups.items():
                 hits, counted = _hits(found, relevant)
                 values[f"{what} users"] = (counted > 0).astype(np.float64)
                 at_least = np.maximum(counted, 1)
@@ -153,21 +153,66 @@ def judge(
                     values[f"{what} recall@{k} {name}"] = metrics.recall(hits[:, :k], at_least)
                 kept = places[places < 20]
                 values[f"{what} {KEPT} {name}"] = hits[:, kept].mean(axis=1)
-        about = np.array([len(releases.tracks), new.height, new["user_id"].n_unique()])
         yield share, values, about
 
 
-def _orders(
-    releases: NewReleases, features: pl.DataFrame, factors: NDArray[np.float32], seed: int
-) -> dict[str, NDArray[np.int64]]:
-    """[users, releases]: in which order baselines offer them."""
-    chance = np.random.default_rng(seed)
-    shape = (len(factors), len(releases.tracks))
-    ages = features.filter(pl.col("track_id").is_in(releases.tracks))["age_days"].to_numpy()
+def _features(world: World, matrix: UserItemMatrix, as_of: date) -> pl.DataFrame:
+    """The features on a day of the tracks that were out by then."""
+    listeners = pl.DataFrame(
+        {
+            "track_id": matrix.tracks,
+            "listeners": np.bincount(matrix.values.indices, minlength=len(matrix.tracks)),
+        }
+    )
+    known = world.tracks.join(listeners, on="track_id", how="left")
+    known = known.with_columns(
+        pl.col("listeners").fill_null(0), last_listen=pl.lit(None, dtype=pl.Int64)
+    )
+    return track_features(known, as_of).filter(pl.col("age_days") >= 0)
+
+
+def _relevant(
+    split: Split, features: pl.DataFrame, matrix: UserItemMatrix
+) -> dict[str, pl.DataFrame]:
+    """By group: user_id and track_id of what known users heard, and had not heard before."""
+    pair = ["user_id", "track_id"]
+    new = split.future.select(pair).unique().join(split.past, on=pair, how="anti").sort(pair)
+    new = new.filter(pl.col("user_id").is_in(matrix.users)).join(features, on="track_id")
+    young = new.filter(pl.col("age_days") <= YOUNG_DAYS)
+    unheard = young.filter(pl.col("listeners") == 0)
+    discovered = new.filter(pl.col("listeners") > 0)
     return {
-        "at random": chance.random(shape).argsort(axis=1),
-        "newest first": np.broadcast_to(ages.argsort(kind="stable"), shape),
+        "unheard": unheard,
+        "few": young.filter(pl.col("listeners").is_between(1, FEW)),
+        "discovery": discovered,
+        "all": pl.concat([discovered, unheard]),
     }
+
+
+def _orders(
+    releases: NewReleases, features: pl.DataFrame, plain: TopN, heard: csr_matrix, seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """[users, releases]: in which order baselines offer them, by turns as the share does."""
+    chance = np.random.default_rng(seed)
+    ages = features.filter(pl.col("track_id").is_in(releases.tracks))["age_days"].to_numpy()
+    out = heard.toarray() > 0
+    for row, tracks in enumerate(plain.tracks):
+        out[row] |= np.isin(releases.tracks, tracks)
+    return {
+        "at random": _by_turns(chance.random(out.shape) + 1000 * out, out, releases.unheard),
+        "newest first": _by_turns(ages + 1000 * out, out, releases.unheard),
+    }
+
+
+def _by_turns(
+    keys: NDArray[np.float64], out: NDArray[np.bool_], unheard: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Unheard and heard ones in the order of their keys, by turns; what is out comes last."""
+    turns = np.full(keys.shape, 10.0**6)
+    for part in (np.flatnonzero(unheard), np.flatnonzero(~unheard)):
+        turns[:, part] = keys[:, part].argsort(axis=1, kind="stable").argsort(axis=1)
+    turns[out] = 10.0**6
+    return np.argsort(turns + 0.5 * ~unheard, axis=1, kind="stable")
 
 
 def _hits(found: TopN, relevant: pl.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -194,8 +239,9 @@ def report(values: dict[str, NDArray[np.float64]]) -> None:
     Of discovery, of both and of the kept places: what a list has gained over the one without.
     """
     columns = [
-        *(("new", measure, False) for measure in ("recall@20", "ndcg@20", "recall@100")),
-        *(("old", measure, True) for measure in ("ndcg@10", "ndcg@20")),
+        *(("unheard", measure, False) for measure in ("recall@20", "ndcg@20", "recall@100")),
+        *(("few", measure, False) for measure in ("recall@20", "recall@100")),
+        *(("discovery", measure, True) for measure in ("ndcg@10", "ndcg@20", "recall@100")),
         *(("all", measure, True) for measure in ("ndcg@20", "recall@20", "recall@100")),
         ("all", KEPT, False),
     ]
@@ -210,11 +256,11 @@ def report(values: dict[str, NDArray[np.float64]]) -> None:
             base = values[f"{what} {measure} {NO_SHARE}"] * gain
             cells.append(str(by_user(values["user"][taken], (own - base)[taken])))
         print(f"| {name} | " + " | ".join(cells) + " |")
-    for what in ("new", "old", "all"):
-        print(f"{what}: {np.count_nonzero(values[f'{what} users']):,} users and weeks", end="; ")
-    plain = [values[f"old {measure} {NO_SHARE}"] for measure in ("ndcg@10", "ndcg@20")]
-    judged = values["old users"] > 0
-    print("NDCG@10 and @20 without a share:", *(f"{one[judged].mean():.4f}" for one in plain))
+    for what in ("unheard", "few", "discovery", "all"):
+        judged = values[f"{what} users"] > 0
+        plain = [values[f"{what} {one} {NO_SHARE}"] for one in ("ndcg@10", "ndcg@20", "recall@100")]
+        told = ", ".join(f"{one[judged].mean():.4f}" for one in plain)
+        print(f"{what}: {np.count_nonzero(judged):,} users and weeks; no share has {told}")
 
 
 def by_user(users: NDArray[np.float64], values: NDArray[np.float64]) -> Figure:

@@ -1,4 +1,4 @@
-"""New releases: tracks that the model does not know yet get a few fixed places of each list.
+"""New releases: tracks of which the model knows too little get a few fixed places of each list.
 
 Their factors are made in `attribute_factors.py`. Everything else in a list is ranked elsewhere.
 """
@@ -27,17 +27,19 @@ class ReleaseParameters:
     Attributes:
         first: The first place that is kept, from 1.
         every: After it, each so many places one more; 0: no place is kept at all.
-        max_age_days: A track is a new release until it is older.
+        max_age_days: A track is a new release until it is older,
+        enough_listeners: or until so many users have heard it and the model knows it.
     """
 
     first: int = 20
     every: int = 20
     max_age_days: int = 28
+    enough_listeners: int = 10
 
     def __post_init__(self) -> None:
-        if self.first < 1 or self.every < 0 or self.max_age_days < 0:
+        if self.first < 1 or min(self.every, self.max_age_days, self.enough_listeners) < 0:
             raise SettingsError(
-                "first must be at least 1, every and max_age_days at least 0: set them so."
+                "first must be at least 1, what else there is at least 0: set it so."
             )
 
     @classmethod
@@ -58,13 +60,15 @@ class NewReleases:
     """The new releases of a day.
 
     Attributes:
-        tracks: int64 ids, ascending; none of them is a track of the model.
+        tracks: int64 ids, ascending.
         directions: float32 [tracks, factors], each of length 1.
+        unheard: [tracks]: which of them nobody has heard.
         parameters: Of the share.
     """
 
     tracks: NDArray[np.int64]
     directions: NDArray[np.float32]
+    unheard: NDArray[np.bool_]
     parameters: ReleaseParameters
 
     @classmethod
@@ -74,7 +78,7 @@ class NewReleases:
         features: pl.DataFrame,
         parameters: ReleaseParameters,
     ) -> NewReleases:
-        """The tracks that are young enough and of which the model has no factors.
+        """The tracks that are young enough and of which the model has no factors, or poor ones.
 
         Those of whose artist and genres the model knows none are left out: nothing tells whom
         they are for.
@@ -86,53 +90,94 @@ class NewReleases:
         """
         young = features.filter(
             pl.col("age_days") <= (parameters.max_age_days if parameters.every else -1),
-            ~pl.col("track_id").is_in(model.tracks),
+            ~pl.col("track_id").is_in(model.tracks)
+            | (pl.col("listeners") < parameters.enough_listeners),
         ).sort("track_id")
         if young.is_empty():
             return cls(
                 np.empty(0, np.int64),
                 np.empty((0, model.item_factors.shape[1]), np.float32),
+                np.empty(0, np.bool_),
                 parameters,
             )
         directions = AttributeFactors.fit(model, features).directions(young)
         known = directions.any(axis=1)
-        return cls(young["track_id"].to_numpy()[known], directions[known], parameters)
+        tracks = young["track_id"].to_numpy()[known]
+        unheard = (young["listeners"] == 0).to_numpy()[known]
+        return cls(tracks, directions[known], unheard, parameters)
 
     def without(self, tracks: NDArray[np.int64]) -> NewReleases:
-        """The same but for some tracks (withdrawn ones)."""
+        """The same without some tracks (withdrawn ones)."""
         left = ~np.isin(self.tracks, tracks)
-        return replace(self, tracks=self.tracks[left], directions=self.directions[left])
+        return replace(
+            self,
+            tracks=self.tracks[left],
+            directions=self.directions[left],
+            unheard=self.unheard[left],
+        )
 
     def place(self, block: TopN, factors: NDArray[np.float32], heard: csr_matrix) -> TopN:
         """A block of users' lists with the users' own new releases at the places kept for them.
 
-        A user's releases are those unheard ones that point the user's way, nearest first.
+        A user's releases are those that point the user's way and that the user has not heard,
+        nearest first. One that is in the list anyhow needs no place. The places go by turns to what
+        nobody has heard and to what few have, lest the many of the latter leave none to the former.
 
         Args:
-            block: Lists of tracks of the model.
+            block: Lists by the model.
             factors: float32 [rows, factors]: of the users of the block.
-            heard: CSR [rows, tracks]: which of `tracks` they have heard, for some may have been
-                since the model was fitted.
+            heard: CSR [rows, tracks]: which of `tracks` they have heard.
         """
         places = self.parameters.places(block.tracks.shape[1])
         if not len(places) or not len(self.tracks):
             return block
-        releases = rank(
-            block.ids,
-            factors,
-            self.directions,
-            self.tracks,
-            len(places),
-            leave_out=heard,
-        )
-        sound = (releases.scores > 0).sum(axis=1)
-        return with_releases(block, releases.tracks, np.minimum(sound, releases.lengths), places)
+        leave_out = (heard + self._listed(block)).tocsr()
+        ranked = [
+            rank(
+                block.ids,
+                factors,
+                self.directions[part],
+                self.tracks[part],
+                len(places),
+                leave_out=leave_out[:, part],
+            )
+            for part in (np.flatnonzero(self.unheard), np.flatnonzero(~self.unheard))
+            if len(part)
+        ]
+        tracks = np.concatenate([found.tracks for found in ranked], axis=1)
+        sound = np.concatenate([found.scores > 0 for found in ranked], axis=1)
+        turns = np.concatenate([np.arange(found.tracks.shape[1]) for found in ranked])
+        order = np.argsort(np.where(sound, turns, len(places)), axis=1, kind="stable")
+        tracks = np.take_along_axis(tracks, order, axis=1)
+        return with_releases(block, tracks, np.count_nonzero(sound, axis=1), places)
 
     def similar(self, model: AlsModel, n: int, *, exclude: NDArray[np.int64] | None = None) -> TopN:
-        """For each new release the n tracks of the model that point the same way; see `top_n`."""
+        """For each one that the model does not know, the n of its tracks that point the same way.
+
+        Those that it knows are among `top_n.similar_tracks`, as is the rest of the rule.
+        """
         lengths = np.linalg.norm(model.item_factors, axis=1, keepdims=True)
         directions = model.item_factors / np.maximum(lengths, np.finfo(np.float32).tiny)
-        return rank(self.tracks, self.directions, directions, model.tracks, n, exclude=exclude)
+        unknown = ~np.isin(self.tracks, model.tracks)
+        return rank(
+            self.tracks[unknown],
+            self.directions[unknown],
+            directions,
+            model.tracks,
+            n,
+            exclude=exclude,
+        )
+
+    def _listed(self, block: TopN) -> csr_matrix:
+        """[rows, tracks]: which of them the lists hold."""
+        columns = np.minimum(np.searchsorted(self.tracks, block.tracks), len(self.tracks) - 1)
+        held = self.tracks[columns] == block.tracks
+        held &= np.arange(block.tracks.shape[1]) < block.lengths[:, None]
+        rows, _ = np.nonzero(held)
+        return csr_matrix(
+            (np.ones(len(rows), np.float32), (rows, columns[held])),
+            shape=(len(block.ids), len(self.tracks)),
+        )
 
 
 def with_releases(

@@ -203,7 +203,7 @@ class _Lists:
                 block_rows=self._block_rows,
             ):
                 self._write_block("t", block, written)
-            if self._releases is not None and len(self._releases.tracks):
+            if self._releases is not None:
                 model, withdrawn = self._champion.model, self._catalogue.withdrawn
                 block = self._releases.similar(model, self._n, exclude=withdrawn)
                 self._write_block("t", block, written)

@@ -53,14 +53,14 @@ def fixed() -> Fixed:
     plays = tasteful_plays()
     matrix = build_matrix(plays, MatrixParameters(), AS_OF)
     rows = [
-        *((track, f"artist {(track - 5) // 3 % 8}", ["pop"], 500) for track in matrix.tracks),
-        *((track, f"artist {group}", ["pop"], 3) for track, group in FRESH.items()),
-        (TOO_OLD, "artist 1", ["pop"], SHARE.max_age_days + 1),
-        (UNLIKE_ANY, "unheard of", ["unheard of"], 0),
+        *((track, f"artist {(track - 5) // 3 % 8}", ["pop"], 500, 20) for track in matrix.tracks),
+        *((track, f"artist {group}", ["pop"], 3, 0) for track, group in FRESH.items()),
+        (TOO_OLD, "artist 1", ["pop"], SHARE.max_age_days + 1, 0),
+        (UNLIKE_ANY, "unheard of", ["unheard of"], 0, 0),
     ]
     features = pl.DataFrame(
         [(int(track), *others) for track, *others in rows],
-        schema=["track_id", "artist", "genres", "age_days"],
+        schema=["track_id", "artist", "genres", "age_days", "listeners"],
         orient="row",
     )
     model = fit_als(matrix, AlsParameters(factors=16, regularization=30.0, iterations=5))
@@ -162,6 +162,60 @@ def test_a_user_whom_the_model_does_not_know_has_no_releases_either(fixed: Fixed
     assert lists[5_000] == ([], [])
 
 
+def test_a_young_track_that_few_have_heard_is_a_release_until_enough_have(fixed: Fixed) -> None:
+    young = int(fixed.model.tracks[3])
+    is_it = pl.col("track_id") == young
+    heard = fixed.features.with_columns(
+        age_days=pl.when(is_it).then(2).otherwise("age_days"),
+        listeners=pl.when(is_it).then(SHARE.enough_listeners - 1).otherwise("listeners"),
+    )
+    releases = NewReleases.find(fixed.model, heard, SHARE)
+    assert releases.tracks.tolist() == [young, *FRESH]
+    enough = heard.with_columns(pl.col("listeners") + is_it.cast(pl.Int64))
+    assert NewReleases.find(fixed.model, enough, SHARE).tracks.tolist() == list(FRESH)
+    # Who has it in their list anyhow has it there once.
+    plain = by_user(score_users(fixed.model, fixed.matrix, N))
+    lists = by_user(score_users(fixed.model, fixed.matrix, N, releases=releases))
+    listed = {user for user, (tracks, _) in plain.items() if young in tracks[: SHARE.first - 1]}
+    placed = {user for user, (tracks, _) in lists.items() if young in tracks} - {
+        user for user, (tracks, _) in plain.items() if young in tracks
+    }
+    assert listed
+    assert placed
+    for user, (tracks, _) in lists.items():
+        assert len(set(tracks)) == N
+        if user in listed:
+            assert tracks.index(young) == plain[user][0].index(young)
+        if user in placed:
+            assert tracks.index(young) in SHARE.places(N)
+    assert young not in releases.similar(fixed.model, 5).ids
+    known = replace(releases, tracks=releases.tracks[:1], directions=releases.directions[:1])
+    assert not len(known.similar(fixed.model, 5).ids)
+
+
+def test_places_go_by_turns_to_what_nobody_and_to_what_few_have_heard(fixed: Fixed) -> None:
+    found = NewReleases.find(fixed.model, fixed.features, SHARE)
+    # The same eight once more, under ids of their own, as what few have heard.
+    both = replace(
+        found,
+        tracks=np.concatenate([found.tracks, found.tracks + 100]),
+        directions=np.tile(found.directions, (2, 1)),
+        unheard=np.repeat([True, False], 8),
+    )
+    lists = by_user(score_users(fixed.model, fixed.matrix, N, releases=both))
+    turns = {
+        tuple(track >= 10_100 for track in tracks if track >= 10_000)
+        for tracks, _ in lists.values()
+    }
+    assert turns == {(False, True, False, True)}
+    for tracks, _ in lists.values():
+        first, second = (tracks[place] for place in SHARE.places(N)[:2])
+        assert second == first + 100
+    few = replace(both, unheard=np.zeros(16, dtype=bool))
+    lists = by_user(score_users(fixed.model, fixed.matrix, N, releases=few))
+    assert all(sum(track >= 10_000 for track in tracks) == 4 for tracks, _ in lists.values())
+
+
 def test_similar_to_a_release_is_what_its_artist_has(fixed: Fixed) -> None:
     releases = NewReleases.find(fixed.model, fixed.features, SHARE)
     withdrawn = fixed.model.tracks[:40]
@@ -217,7 +271,9 @@ def test_versions_of_before_there_was_a_share_have_none_and_others_their_own() -
     assert not same_configuration(old, now.to_json())
 
 
-@pytest.mark.parametrize("wrong", [{"first": 0}, {"every": -1}, {"max_age_days": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"first": 0}, {"every": -1}, {"max_age_days": -1}, {"enough_listeners": -1}]
+)
 def test_a_share_that_makes_no_sense_is_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(SettingsError, match="set them so"):
+    with pytest.raises(SettingsError, match="set it so"):
         ReleaseParameters(**wrong)

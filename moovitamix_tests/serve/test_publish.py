@@ -302,10 +302,16 @@ def releases_of(world: World) -> NewReleases:
     tracks = world.catalogue.tracks.tolist() + list(world.WITHDRAWN)
     features = pl.DataFrame(
         [
-            (track, "one" if track < 120 or track == World.NEVER_HEARD else "other", ["pop"], 5)
+            (
+                track,
+                "one" if track < 120 or track == World.NEVER_HEARD else "other",
+                ["pop"],
+                5,
+                0 if track >= 140 else 20,
+            )
             for track in tracks
         ],
-        schema=["track_id", "artist", "genres", "age_days"],
+        schema=["track_id", "artist", "genres", "age_days", "listeners"],
         orient="row",
     )
     share = ReleaseParameters(first=4, every=3)
