@@ -28,9 +28,11 @@ from moovitamix.recommend.matrix import (
     select_users,
 )
 from moovitamix.recommend.metrics import Figure
+from moovitamix.recommend.new_releases import NO_RELEASES, ReleaseParameters
 from moovitamix.recommend.popularity import listeners
 from moovitamix.recommend.prediction_error import rmse
 from moovitamix.recommend.rankers import TASKS, Audience, Lists, Task
+from moovitamix.recommend.release_evaluation import ReleaseFigures, judge_releases
 from moovitamix.recommend.split import Split, SplitName, discoveries, split_plays, unreachable
 
 _PAIR = ["user_id", "track_id"]
@@ -101,6 +103,7 @@ class Evaluation:
             paired by user.
         segments: By task, segment and ranker: NDCG at rules.k.
         rmse: By model, and for "all zeros": see `prediction_error.py`. Decides nothing.
+        releases: Of the candidate's places for new releases; None where it was not asked for.
     """
 
     split: SplitName
@@ -125,6 +128,7 @@ class Evaluation:
     )
     segments: Figures = field(default_factory=lambda: {task: {} for task in TASKS})
     rmse: dict[str, Figure] = field(default_factory=dict)
+    releases: ReleaseFigures | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON-able values, for the registry."""
@@ -140,6 +144,7 @@ class Evaluation:
             **{
                 **{name: _figures(value) for name, value in told.items() if name in known},
                 "as_of": date.fromisoformat(told["as_of"]),
+                "releases": ReleaseFigures.from_json(told.get("releases")),
                 "rules": EvaluationRules(
                     **{name: value for name, value in told["rules"].items() if name in rules}
                 ),
@@ -178,6 +183,8 @@ def evaluate(
     *,
     blend: BlendParameters = ALS_ALONE,
     champion: Rival | None = None,
+    tracks: pl.DataFrame | None = None,
+    releases: ReleaseParameters = NO_RELEASES,
 ) -> Evaluation:
     """Fit a configuration to the past and judge its lists by what users heard in the future.
 
@@ -193,6 +200,9 @@ def evaluate(
         blend: Of the configuration.
         champion: Who serves; judged as "champion" where its configuration is another, as
             "production" where its data ended before the future began.
+        tracks: Features of all tracks on the last day, see `track_features.py`; None: places for
+            new releases are not judged.
+        releases: Of the configuration.
 
     Raises:
         NothingToDo: When there is no play to learn from.
@@ -204,6 +214,7 @@ def evaluate(
     relevant = {task: _relevant(split, past, task) for task in TASKS}
     comparisons = {task: Comparison() for task in TASKS}
     errors: dict[str, Figure] = {}
+    of_releases: ReleaseFigures | None = None
     asked = [task for task in TASKS if relevant[task].height]
     if asked:
         judged = pl.concat([relevant[task]["user_id"] for task in asked]).unique().sort().to_numpy()
@@ -217,6 +228,12 @@ def evaluate(
             task: _compare(task, audience, lists, relevant[task], split, rules) for task in asked
         }
         errors = _errors(audience, models, relevant["discovery"], rules)
+        if tracks is not None:
+            own = models[rankers.CANDIDATE]
+            sampling = {"resamples": rules.resamples, "seed": rules.seed}
+            of_releases = judge_releases(
+                split, own.model, own.plays, tracks, as_of, releases, **sampling
+            )
     return Evaluation(
         split=split.name,
         as_of=as_of,
@@ -238,6 +255,7 @@ def evaluate(
         differences={task: found.differences for task, found in comparisons.items()},
         segments={task: found.segments for task, found in comparisons.items()},
         rmse=errors,
+        releases=of_releases,
     )
 
 

@@ -23,6 +23,7 @@ from moovitamix.recommend.interactions import read_interactions, stream_interact
 from moovitamix.recommend.matrix import MatrixParameters, build_in_blocks
 from moovitamix.recommend.new_releases import ReleaseParameters
 from moovitamix.recommend.registry import ModelVersion
+from moovitamix.recommend.track_features import read_track_features
 from moovitamix.recommend.tuning.outcome import Budget
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ def evaluate_candidate(
         on_iteration,
         blend=BlendParameters.of(candidate.parameters),
         champion=_rival(lake, champion, candidate),
+        tracks=read_track_features(warehouse, candidate.as_of),
+        releases=ReleaseParameters.of(candidate.parameters),
     )
     with warehouse.connect() as connection:
         registry.record_evaluation(
