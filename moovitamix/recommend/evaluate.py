@@ -27,9 +27,11 @@ from moovitamix.recommend.matrix import (
 )
 from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.metrics import Figure
+from moovitamix.recommend.new_releases import NO_RELEASES, ReleaseParameters
 from moovitamix.recommend.popularity import listeners
 from moovitamix.recommend.prediction_error import rmse
 from moovitamix.recommend.rankers import TASKS, Audience, Lists, Task
+from moovitamix.recommend.release_evaluation import ReleaseFigures, judge_releases
 from moovitamix.recommend.split import Split, discoveries, split_plays, unreachable
 
 _PAIR = ["user_id", "track_id"]
@@ -45,6 +47,8 @@ def evaluate(
     *,
     blend: BlendParameters = ALS_ALONE,
     champion: Rival | None = None,
+    tracks: pl.DataFrame | None = None,
+    releases: ReleaseParameters = NO_RELEASES,
 ) -> Evaluation:
     """Fit a configuration to the past and judge its lists by what users heard in the future.
 
@@ -60,6 +64,9 @@ def evaluate(
         blend: Of the configuration.
         champion: Who serves; judged as "champion" where its configuration is another, as
             "production" where its data ended before the future began.
+        tracks: Features of all tracks on the last day, see `track_features.py`; None: places for
+            new releases are not judged.
+        releases: Of the configuration.
 
     Raises:
         NothingToDo: When there is no play to learn from.
@@ -71,6 +78,7 @@ def evaluate(
     relevant = {task: _relevant(split, past, task) for task in TASKS}
     comparisons = {task: Comparison() for task in TASKS}
     errors: dict[str, Figure] = {}
+    of_releases: ReleaseFigures | None = None
     asked = [task for task in TASKS if relevant[task].height]
     if asked:
         judged = pl.concat([relevant[task]["user_id"] for task in asked]).unique().sort().to_numpy()
@@ -84,6 +92,12 @@ def evaluate(
             task: _compare(task, audience, lists, relevant[task], split, rules) for task in asked
         }
         errors = _errors(audience, models, relevant["discovery"], rules)
+        if tracks is not None:
+            own = models[rankers.CANDIDATE]
+            sampling = {"resamples": rules.resamples, "seed": rules.seed}
+            of_releases = judge_releases(
+                split, own.model, own.plays, tracks, as_of, releases, **sampling
+            )
     return Evaluation(
         split=split.name,
         as_of=as_of,
@@ -105,6 +119,7 @@ def evaluate(
         differences={task: found.differences for task, found in comparisons.items()},
         segments={task: found.segments for task, found in comparisons.items()},
         rmse=errors,
+        releases=of_releases,
     )
 
 

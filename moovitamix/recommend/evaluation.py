@@ -12,6 +12,7 @@ from typing import Any
 from moovitamix.recommend import rankers
 from moovitamix.recommend.metrics import Figure
 from moovitamix.recommend.rankers import TASKS
+from moovitamix.recommend.release_evaluation import ReleaseFigures
 from moovitamix.recommend.split import SplitName
 
 Figures = dict[str, dict[str, dict[str, Figure]]]
@@ -80,6 +81,7 @@ class Evaluation:
             paired by user.
         segments: By task, segment and ranker: NDCG at rules.k.
         rmse: By model, and for "all zeros": see `prediction_error.py`. Decides nothing.
+        releases: Of the candidate's places for new releases; None where it was not asked for.
     """
 
     split: SplitName
@@ -104,6 +106,7 @@ class Evaluation:
     )
     segments: Figures = field(default_factory=lambda: {task: {} for task in TASKS})
     rmse: dict[str, Figure] = field(default_factory=dict)
+    releases: ReleaseFigures | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON-able values, for the registry."""
@@ -119,6 +122,7 @@ class Evaluation:
             **{
                 **{name: _figures(value) for name, value in told.items() if name in known},
                 "as_of": date.fromisoformat(told["as_of"]),
+                "releases": ReleaseFigures.from_json(told.get("releases")),
                 "rules": EvaluationRules(
                     **{name: value for name, value in told["rules"].items() if name in rules}
                 ),

@@ -24,8 +24,10 @@ from moovitamix.recommend.interactions import read_interactions, stream_interact
 from moovitamix.recommend.likeness import same_configuration
 from moovitamix.recommend.matrix import MatrixParameters
 from moovitamix.recommend.matrix_building import build_in_blocks
+from moovitamix.recommend.new_releases import ReleaseParameters
 from moovitamix.recommend.registry import ModelVersion
 from moovitamix.recommend.split import split_plays
+from moovitamix.recommend.track_features import read_track_features
 from moovitamix.recommend.tuning.outcome import Budget
 
 if TYPE_CHECKING:
@@ -53,11 +55,11 @@ def fit_candidate(
 ) -> ModelVersion:
     """Choose a configuration, fit it to the newest data, and register the model as a candidate.
 
-    What counts beside it where repeats are allowed is chosen on days before the evaluation's; a
-    refresh has the champion's. The data is that of the current matrix, which is taken as it is
-    where the configuration would make the same one. The regularization is lowered where the data
-    is too thin for it, and registered so. A run that has already registered its version gets it
-    back: nothing is done.
+    What counts beside it where repeats are allowed is chosen on days before the evaluation's, the
+    places for new releases are the default ones; a refresh has the champion's. The data is that of
+    the current matrix, which is taken as it is where the configuration would make the same one. The
+    regularization is lowered where the data is too thin for it, and registered so. A run that has
+    already registered its version gets it back: nothing is done.
 
     Args:
         warehouse: Holds the registry and the plays.
@@ -96,12 +98,13 @@ def fit_candidate(
         bounded = bound_regularization(wanted.als, matrix)
         model = fit_als(matrix, bounded, on_iteration)
         artifact = artifacts.store_model(lake, run_id, model)
-    blend = wanted.blend
+    blend, releases = wanted.blend, wanted.releases
     if choice.by != "refresh":
         known_plays = read_interactions(warehouse, matrix.as_of)
         blend = choose_blend(
             known_plays, matrix.as_of, matrix.parameters, bounded, EvaluationRules()
         )
+        releases = ReleaseParameters()
     with warehouse.connect() as connection:
         return registry.register(
             connection,
@@ -110,7 +113,7 @@ def fit_candidate(
             pull=pointer.pull,
             matrix_fingerprint=matrix.fingerprint,
             parameters={
-                **Configuration(matrix.parameters, bounded, blend).to_json(),
+                **Configuration(matrix.parameters, bounded, blend, releases).to_json(),
                 "found": choice.to_json(),
             },
             artifact=artifact,
@@ -148,6 +151,8 @@ def evaluate_candidate(
         on_iteration,
         blend=wanted.blend,
         champion=_rival(lake, champion, candidate),
+        tracks=read_track_features(warehouse, candidate.as_of),
+        releases=wanted.releases,
     )
     with warehouse.connect() as connection:
         registry.record_evaluation(
