@@ -19,7 +19,8 @@ import polars as pl
 from moovitamix.recommend import figures
 from moovitamix.recommend.als import AlsParameters
 from moovitamix.recommend.blend_choice import choose_blend
-from moovitamix.recommend.evaluation import EvaluationRules, evaluate
+from moovitamix.recommend.evaluate import evaluate
+from moovitamix.recommend.evaluation import EvaluationRules
 from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters, end_of
 
 AS_OF = date(2026, 11, 22)

@@ -28,7 +28,7 @@ import psycopg
 
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS
 from moovitamix.ingest.fetch import REJECTED_SCHEMA
-from moovitamix.ingest.keep import Brought, keep
+from moovitamix.ingest.keep import Brought, keep, keep_days, keep_lists
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import EndpointCounts, Pull, pull_name
 from moovitamix.ingest.slices import dealt_schema
@@ -144,7 +144,7 @@ def fill(lake: LakeStore, listens: int, users: int, tracks: int, day_count: int)
     last = days(day_count)[-1]
     began = datetime(last.year, last.month, last.day, 12) + timedelta(days=1)  # noqa: DTZ001
     nothing = EndpointCounts(0, 0, 0, 0, 0, 0, 0, 0, 0)
-    brought = {}
+    name = pull_name(began)
     folder = Path(tempfile.mkdtemp())
     for endpoint in (TRACKS, USERS, LISTENS):
         frame = stored[endpoint.name].with_columns(
@@ -154,9 +154,11 @@ def fill(lake: LakeStore, listens: int, users: int, tracks: int, day_count: int)
         rows = Spool.by_key(folder / endpoint.name, schema, endpoint.key, 1)
         rows.add(frame.select(*schema).cast(dict(endpoint.schema)))  # type: ignore[arg-type]
         none = Spool.by_key(folder / f"no-{endpoint.name}", REJECTED_SCHEMA, ["sha256"], 1)
-        brought[endpoint.name] = Brought(nothing, rows, {}, rows, none)
+        brought = Brought(nothing, rows, rows, none)
+        for write in (keep_days, keep_lists):
+            write(lake, name, endpoint, brought, folder)
     counts = {endpoint.name: nothing for endpoint in ENDPOINTS}
-    keep(lake, Pull(pull_name(began), began, began, last, counts), brought, folder)
+    keep(lake, Pull(name, began, began, last, counts))
     shutil.rmtree(folder)
 
 

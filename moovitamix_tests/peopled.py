@@ -22,7 +22,8 @@ from moovitamix.recommend import artifacts, features
 from moovitamix.recommend.als import AlsParameters, fit_als
 from moovitamix.recommend.champion import Champion
 from moovitamix.recommend.interactions import read_interactions
-from moovitamix.recommend.matrix import MatrixParameters, build_matrix
+from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.resources import Cache, Warehouse
 from moovitamix.serve.catalogue import read_catalogue
 from moovitamix.serve.publish import publish_generation

@@ -34,6 +34,7 @@ VARIABLES = {
     "MOOVITAMIX_ERASE_WITHDRAWN_AFTER_DAYS": ("3", "erase_withdrawn_after_days", 3),
     "MOOVITAMIX_KEEP_VERSIONS": ("3", "keep_versions", 3),
     "MOOVITAMIX_KEEP_DAYS": ("0", "keep_days", 0),
+    "MOOVITAMIX_NEW_RELEASES": ("false", "new_releases", False),
     "MOOVITAMIX_TUNE": ("1h30m", "tune", timedelta(minutes=90)),
     "MOOVITAMIX_TUNE_FIRST": ("90s", "tune_first", timedelta(seconds=90)),
     "MOOVITAMIX_NOW": ("2026-11-22T08:00", "now", datetime(2026, 11, 22, 8, tzinfo=UTC)),

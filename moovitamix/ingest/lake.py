@@ -8,8 +8,10 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import fsspec
 import polars as pl
@@ -62,6 +64,29 @@ class LakeStore:
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write or replace a file as a whole."""
         self._replace(name, lambda unfinished: self._files.pipe_file(unfinished, content))
+
+    def write_stream(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
+        """Write or replace a file as a whole, piece by piece: no more than a piece is in memory.
+
+        Args:
+            name: Of the file.
+            write: Is given the open file; when it raises, the file that was there stays.
+        """
+
+        def stream(unfinished: str) -> None:
+            with self._files.open(unfinished, "wb") as file:
+                write(file)
+
+        self._replace(name, stream)
+
+    def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """A file to be read piece by piece; seekable.
+
+        Raises:
+            FileNotFoundError: When there is none of this name.
+        """
+        opened: AbstractContextManager[IO[bytes]] = self._files.open(self._path(name), "rb")
+        return opened
 
     def write_file(self, name: str, local: Path) -> None:
         """Write or replace a file as a whole, by a copy of a local one of any size."""

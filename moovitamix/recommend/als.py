@@ -1,6 +1,6 @@
 """The ALS model: fitted to a matrix, folded in for rows that are newer than it.
 
-Ranking with it is in `top_n.py`, judging it in `evaluation.py`, keeping it in `artifacts.py`.
+Ranking with it is in `top_n.py`, judging it in `evaluate.py`, keeping it in `artifacts.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Where matrices, models and features are in the lake, and how they are found again.
 
-How they become bytes is told in `matrix.py` and `als.py`; which model counts, in `registry.py`.
+How they become bytes is told in `matrix_file.py` and `als.py`; which model counts, in
+`registry.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import polars as pl
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend import archive
 from moovitamix.recommend.als import AlsModel, decode_model, encode_model
-from moovitamix.recommend.matrix import UserItemMatrix, decode_matrix, encode_matrix
+from moovitamix.recommend.matrix import UserItemMatrix
+from moovitamix.recommend.matrix_file import read_matrix, write_matrix
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
@@ -57,7 +59,7 @@ def store_matrix(lake: LakeStore, matrix: UserItemMatrix, pull: str) -> Pointer:
     The name holds its fingerprint, for a day whose matrix is made anew has another content.
     """
     name = f"{MATRICES}/as_of={matrix.as_of}/{_short(matrix.fingerprint)}.npz"
-    lake.write_bytes(name, encode_matrix(matrix))
+    lake.write_stream(name, lambda stream: write_matrix(stream, matrix))
     former: dict[str, int] = {}
     with suppress(NothingToDo):
         last = current_matrix(lake)
@@ -85,14 +87,32 @@ def load_current_matrix(lake: LakeStore) -> UserItemMatrix:
         NothingToDo: When none has been made.
         DamagedArtifact: When its file is gone, damaged or not the one that was made current.
     """
-    pointer = current_matrix(lake)
-    try:
-        matrix = decode_matrix(lake.read_bytes(pointer.name))
-    except FileNotFoundError as error:
-        raise archive.damaged("user-item matrix", f"{pointer.name} is gone") from error
+    return load_pointed(lake, current_matrix(lake))
+
+
+def load_pointed(lake: LakeStore, pointer: Pointer) -> UserItemMatrix:
+    """The matrix that was current when its pointer was read.
+
+    Raises:
+        DamagedArtifact: When its file is gone, damaged or not the one that was made current.
+    """
+    matrix = load_matrix(lake, pointer.name)
     if matrix.fingerprint != pointer.fingerprint:
         raise archive.damaged("user-item matrix", f"{pointer.name} is not what was made current")
     return matrix
+
+
+def load_matrix(lake: LakeStore, name: str) -> UserItemMatrix:
+    """The matrix in a file, current or not.
+
+    Raises:
+        DamagedArtifact: When the file is gone or damaged.
+    """
+    try:
+        with lake.open(name) as stream:
+            return read_matrix(stream)
+    except FileNotFoundError as error:
+        raise archive.damaged("user-item matrix", f"{name} is gone") from error
 
 
 def withdraw_matrix(lake: LakeStore) -> None:

@@ -79,7 +79,7 @@ def user_item_matrix(
     Weighted as the champion needs it. Plays after the newest published day are left out.
     """
     from moovitamix.recommend import artifacts, interactions, training
-    from moovitamix.recommend.matrix import build_in_blocks
+    from moovitamix.recommend.matrix_building import build_in_blocks
 
     with warehouse.connect() as connection:
         published = interactions.published(connection)

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from moovitamix.errors import SettingsError
 from moovitamix.recommend.als import AlsModel
 from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, in_columns, rows_of
+from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.recommend.top_n import TopN, rank_scores, score_users
 
 
@@ -58,6 +59,7 @@ def score_repeats(
     n: int,
     *,
     exclude: NDArray[np.int64] | None = None,
+    releases: NewReleases | None = None,
     block_rows: int = 1024,
 ) -> Iterator[TopN]:
     """For each user of a matrix the n best tracks, already-heard ones among them.
@@ -69,6 +71,7 @@ def score_repeats(
         recent: Own plays by `blend.recent`, of the same users; None where own plays do not count.
         n: Length of a list.
         exclude: Track ids that no list may hold (withdrawn ones).
+        releases: What has kept places in the lists, unheard here too; None: nothing.
         block_rows: Users a block.
 
     Yields:
@@ -76,22 +79,36 @@ def score_repeats(
     """
     if recent is None or not blend.own_plays:
         yield from score_users(
-            model, matrix, n, exclude=exclude, repeats=True, block_rows=block_rows
+            model,
+            matrix,
+            n,
+            exclude=exclude,
+            repeats=True,
+            releases=releases,
+            block_rows=block_rows,
         )
         return
     values = in_columns(matrix, model.tracks)
+    heard = None if releases is None else in_columns(matrix, releases.tracks)
     own = rows_of(recent, matrix.users, model.tracks)
     for start in range(0, len(matrix.users), block_rows):
         rows = slice(start, start + block_rows)
-        scores = blended(preferences(model, values[rows]), own[rows], blend)
+        factors = model.solve_users(values[rows])
+        scores = blended(_affinity(model, factors), own[rows], blend)
         block = rank_scores(matrix.users[rows], scores, model.tracks, n, exclude=exclude)
         known = np.diff(values[rows].indptr) > 0
-        yield replace(block, lengths=np.where(known, block.lengths, 0))
+        block = replace(block, lengths=np.where(known, block.lengths, 0))
+        if releases is not None and heard is not None:
+            block = releases.place(block, factors, heard[rows])
+        yield block
 
 
 def preferences(model: AlsModel, values: csr_matrix) -> NDArray[np.float32]:
     """ALS' scores of rows of values for all tracks of the model, each row's best being 1."""
-    factors = model.solve_users(values)
+    return _affinity(model, model.solve_users(values))
+
+
+def _affinity(model: AlsModel, factors: NDArray[np.float32]) -> NDArray[np.float32]:
     with threadpool_limits(1, "blas"):
         return _scaled(factors @ model.item_factors.T)
 

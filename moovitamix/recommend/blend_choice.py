@@ -11,10 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from moovitamix.recommend import metrics
-from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als
+from moovitamix.recommend.als import AlsModel, AlsParameters, bound_regularization, fit_als
 from moovitamix.recommend.blend import ALS_ALONE, BlendParameters, blended, preferences
 from moovitamix.recommend.evaluation import EvaluationRules
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix, rows_of
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, rows_of
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.split import Split, split_by_time, split_plays
 from moovitamix.recommend.top_n import rank_scores
 
@@ -72,7 +73,8 @@ def choose_blend(
         for days, weight in product(HALF_LIVES, WEIGHTS)
     ]
     plays = build_matrix(split.past, matrix_parameters, split.as_of)
-    found = _ndcg_of_blends(split, fit_als(plays, parameters), plays, relevant, tried, rules.k)
+    model = fit_als(plays, bound_regularization(parameters, plays))
+    found = _ndcg_of_blends(split, model, plays, relevant, tried, rules.k)
     best = int(found.mean(axis=0).argmax())
     (gain,) = metrics.mean_figures(
         found[:, [best]] - found[:, [0]], resamples=rules.resamples, seed=rules.seed

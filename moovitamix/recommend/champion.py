@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend import archive, registry
 from moovitamix.recommend.als import AlsModel
 from moovitamix.recommend.artifacts import load_model
 from moovitamix.recommend.blend import ALS_ALONE, BlendParameters
 from moovitamix.recommend.interactions import read_interactions
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix
+from moovitamix.recommend.matrix_building import build_matrix
+from moovitamix.recommend.new_releases import NO_RELEASES, NewReleases, ReleaseParameters
 from moovitamix.recommend.registry import Algorithm
+from moovitamix.recommend.track_features import read_track_features
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
@@ -32,6 +38,7 @@ class Champion:
         as_of: The last day of the data it was fitted to.
         model: The factors.
         blend: What counts beside them where repeats are allowed.
+        releases: Which places of a list are kept for new releases.
     """
 
     version: int
@@ -40,6 +47,7 @@ class Champion:
     as_of: date
     model: AlsModel
     blend: BlendParameters = ALS_ALONE
+    releases: ReleaseParameters = NO_RELEASES
 
     @property
     def matrix_parameters(self) -> MatrixParameters:
@@ -62,7 +70,15 @@ def load_champion(warehouse: Warehouse, lake: LakeStore) -> Champion:
     if model.matrix_fingerprint != found.matrix_fingerprint:
         raise archive.damaged("ALS model", f"{found.artifact} is not that of v{found.version}")
     blend = BlendParameters.of(found.parameters)
-    return Champion(found.version, found.algorithm, found.provisional, found.as_of, model, blend)
+    return Champion(
+        found.version,
+        found.algorithm,
+        found.provisional,
+        found.as_of,
+        model,
+        blend,
+        ReleaseParameters.of(found.parameters),
+    )
 
 
 def read_recent_plays(
@@ -73,3 +89,25 @@ def read_recent_plays(
         return None
     plays = read_interactions(warehouse, matrix.as_of)
     return build_matrix(plays, champion.blend.recent, matrix.as_of)
+
+
+def read_new_releases(
+    warehouse: Warehouse, champion: Champion, matrix: UserItemMatrix, exclude: NDArray[np.int64]
+) -> NewReleases | None:
+    """The new releases on the day of a matrix; None where the champion keeps no place for any.
+
+    Popularity keeps none: it is served where the model is not to be trusted.
+
+    Args:
+        warehouse: Knows the tracks.
+        champion: Whose lists they are for.
+        matrix: What the lists are made from.
+        exclude: Track ids that no list may hold (withdrawn ones).
+
+    Raises:
+        StoreUnavailable: When Postgres does not answer.
+    """
+    if champion.algorithm != "als" or not champion.releases.every:
+        return None
+    features = read_track_features(warehouse, matrix.as_of)
+    return NewReleases.find(champion.model, features, champion.releases).without(exclude)

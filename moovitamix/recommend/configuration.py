@@ -10,11 +10,12 @@ from typing import Any
 from moovitamix.recommend.als import AlsParameters
 from moovitamix.recommend.blend import BlendParameters
 from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.new_releases import ReleaseParameters
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """How plays become values, how ALS is fitted to them, and what counts beside it in lists.
+    """How plays become values, how ALS is fitted to them, and what is beside it in lists.
 
     Without arguments: the defaults.
     """
@@ -22,9 +23,10 @@ class Configuration:
     matrix: MatrixParameters = field(default_factory=MatrixParameters)
     als: AlsParameters = field(default_factory=AlsParameters)
     blend: BlendParameters = field(default_factory=BlendParameters)
+    releases: ReleaseParameters = field(default_factory=ReleaseParameters)
 
     def to_json(self) -> dict[str, Any]:
-        """As the registry holds it, under `matrix`, `als` and `blend`."""
+        """As the registry holds it, under `matrix`, `als`, `blend` and `releases`."""
         return {part.name: asdict(getattr(self, part.name)) for part in dataclass_fields(self)}
 
     @classmethod
@@ -34,4 +36,5 @@ class Configuration:
             MatrixParameters(**fields["matrix"]),
             AlsParameters(**fields["als"]),
             BlendParameters.of(fields),
+            ReleaseParameters.of(fields),
         )

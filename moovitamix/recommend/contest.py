@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from moovitamix.recommend import rankers
-from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als
+from moovitamix.recommend.als import AlsModel, AlsParameters, bound_regularization, fit_als
 from moovitamix.recommend.blend import ALS_ALONE, BlendParameters
 from moovitamix.recommend.ease import fit_ease
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix
+from moovitamix.recommend.evaluation import EvaluationRules
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.neighbours import similarities
 from moovitamix.recommend.rankers import Audience, Contender, Lists
 from moovitamix.recommend.split import Split
-
-if TYPE_CHECKING:
-    from moovitamix.recommend.evaluation import EvaluationRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,13 @@ def models(
     champion: Rival | None,
     on_iteration: Callable[[int, int], None] | None,
 ) -> dict[str, Contender]:
-    """The models that are judged, each with the past's plays as it needs them."""
+    """The models that are judged, each with the past's plays as it needs them.
+
+    The past may be much thinner than the data a version is fitted to: what is fitted here has its
+    regularization bounded by the past.
+    """
     own = build_matrix(split.past, matrix_parameters, split.as_of)
-    model = fit_als(own, parameters, on_iteration)
+    model = fit_als(own, bound_regularization(parameters, own), on_iteration)
     found = {rankers.CANDIDATE: Contender(model, own, blend, _recent(split, blend))}
     if champion is None:
         return found
@@ -57,7 +59,7 @@ def models(
     recent = _recent(split, champion.blend)
     configuration = (champion.matrix, champion.als, champion.blend)
     if configuration != (matrix_parameters, parameters, blend):
-        model = fit_als(theirs, champion.als)
+        model = fit_als(theirs, bound_regularization(champion.als, theirs))
         found[rankers.CHAMPION] = Contender(model, theirs, champion.blend, recent)
     if split.cut_off is not None and champion.model.as_of <= split.as_of:
         found[rankers.PRODUCTION] = Contender(champion.model, theirs, champion.blend, recent)

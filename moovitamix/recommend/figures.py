@@ -83,6 +83,8 @@ def table(evaluation: Evaluation) -> str:
     for task in TASKS:
         if evaluation.figures[task]:
             parts += _of_task(evaluation, task)
+    if evaluation.releases is not None:
+        parts.append(evaluation.releases.sentence())
     if evaluation.rmse:
         parts.append(
             "RMSE of preferences (shown because it is asked for; it decides nothing): "

@@ -10,26 +10,28 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend.matrix import INTERACTIONS, end_of
+from moovitamix.warehouse.integer_rows import POSTGRES_EPOCH, stream_integers
 
 if TYPE_CHECKING:
     import psycopg
 
     from moovitamix.resources import Warehouse
 
-# Moments travel as microseconds since 1970: no text to parse.
 _PLAYS = """
-SELECT user_id, track_id, (extract(epoch FROM listened_at) * 1000000)::bigint
+SELECT user_id, track_id, listened_at
 FROM listen_history
 WHERE listened_at < %(until)s
 """
 
 _PLAYS_BY_USER = f"{_PLAYS} ORDER BY user_id"
 
-_PLAYS_SCHEMA = {"user_id": pl.Int64, "track_id": pl.Int64, "listened_at": pl.Int64}
+# Rows a block: a block, as it came and while it is summed up, takes a few megabytes.
+_BLOCK = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +61,36 @@ def published(connection: psycopg.Connection) -> Published:
 
 def read_interactions(warehouse: Warehouse, as_of: date) -> pl.DataFrame:
     """All plays up to the end of a day; columns as in `matrix.INTERACTIONS`, in no order."""
-    plays = warehouse.read(_PLAYS, {"until": end_of(as_of)}, schema=_PLAYS_SCHEMA)
-    return plays.with_columns(pl.col("listened_at").cast(pl.Datetime("us")))
+    empty = pl.DataFrame(schema=INTERACTIONS)
+    return pl.concat([empty, *_blocks(warehouse, _PLAYS, as_of)], rechunk=True)
 
 
 def stream_interactions(warehouse: Warehouse, as_of: date) -> Iterator[pl.DataFrame]:
     """The same by user, in blocks that hold all plays of their users; one query, little memory."""
-    held = pl.DataFrame(schema=INTERACTIONS)
-    for block in warehouse.stream(_PLAYS_BY_USER, {"until": end_of(as_of)}, schema=_PLAYS_SCHEMA):
-        plays = block.with_columns(pl.col("listened_at").cast(pl.Datetime("us")))
-        held = pl.concat([held, plays])
-        # The plays of a block's last user may go on in the next one.
-        is_last = pl.col("user_id") == held["user_id"][-1]
-        whole = held.filter(~is_last)
-        if whole.height:
-            yield whole
-        held = held.filter(is_last)
-    if held.height:
-        yield held
+    held: list[pl.DataFrame] = []  # of one user, whose plays may go on in the next block
+    for block in _blocks(warehouse, _PLAYS_BY_USER, as_of):
+        users = block["user_id"].to_numpy()
+        last = int(np.searchsorted(users, users[-1]))
+        if last:
+            yield pl.concat([*held, block[:last]])
+            held = [block[last:]]
+        elif held and held[-1]["user_id"][-1] != users[-1]:
+            yield pl.concat(held)
+            held = [block]
+        else:
+            held.append(block)
+    if held:
+        yield pl.concat(held)
+
+
+def _blocks(warehouse: Warehouse, query: str, as_of: date) -> Iterator[pl.DataFrame]:
+    with warehouse.connect() as connection:
+        for block in stream_integers(
+            connection,
+            query,
+            {"until": end_of(as_of)},
+            columns=INTERACTIONS.names(),
+            block_rows=_BLOCK,
+        ):
+            block["listened_at"] += POSTGRES_EPOCH
+            yield pl.DataFrame(block).cast({"listened_at": pl.Datetime("us")})

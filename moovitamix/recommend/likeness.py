@@ -12,9 +12,10 @@ from typing import Any
 from moovitamix.recommend.als import AlsParameters
 from moovitamix.recommend.blend import BlendParameters
 from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.new_releases import NO_RELEASES
 
 # The parts of a version's parameters that shape its lists; what else is recorded there is history.
-PARTS = ("matrix", "als", "blend")
+PARTS = ("matrix", "als", "blend", "releases")
 
 
 def configuration(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -30,6 +31,7 @@ def configuration(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "matrix": asdict(MatrixParameters()),
         "als": asdict(AlsParameters()),
         "blend": asdict(BlendParameters()),
+        "releases": asdict(NO_RELEASES),
     }
     found = {part: {**defaults.get(part, {}), **parameters.get(part, {})} for part in PARTS}
     asked = parameters.get("found", {}).get("regularization")

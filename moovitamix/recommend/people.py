@@ -18,7 +18,7 @@ from moovitamix.errors import NothingToDo
 from moovitamix.ingest.named import Named, named_by_id
 from moovitamix.recommend import archive, artifacts
 from moovitamix.recommend.als import decode_model, encode_model, forget_users
-from moovitamix.recommend.matrix import decode_matrix, without_users
+from moovitamix.recommend.matrix import without_users
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
@@ -72,7 +72,7 @@ def _erase_from_matrix(
     lake: LakeStore, name: str, users: NDArray[np.int64], done: Rewritten
 ) -> bool:
     try:
-        matrix = decode_matrix(lake.read_bytes(name))
+        matrix = artifacts.load_matrix(lake, name)
     except archive.DamagedArtifact:
         lake.remove(name)
         return True
@@ -111,8 +111,8 @@ def named_in_artifacts(lake: LakeStore) -> Iterator[Named]:
         yield named_by_id(_FEATURES, lake.read_parquet([name], columns=["user_id"])["user_id"])
     for folder in (_MATRICES, _MODELS):
         for name in _files(lake, folder, ".npz"):
-            with suppress(archive.DamagedArtifact):
-                users = archive.peek(lake.read_bytes(name), "users")
+            with suppress(archive.DamagedArtifact), lake.open(name) as stream:
+                users = archive.peek(stream, "users")
                 yield named_by_id(folder, pl.Series(users, dtype=pl.Int64))
 
 

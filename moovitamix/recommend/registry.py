@@ -38,7 +38,7 @@ VALUES (%s, %s, %s, %s, %s)
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A row of the registry; the columns' comments are in `warehouse/tables.py`."""
+    """A row of the registry; the columns' comments are in `warehouse/registry_tables.py`."""
 
     version: int
     status: Status

@@ -1,6 +1,6 @@
 """Past and future: which plays a model may see, and which it is then judged by.
 
-How well it did is `evaluation.py`'s business.
+How well it did is `evaluate.py`'s business.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from threadpoolctl import threadpool_limits
 
 from moovitamix.recommend.als import AlsModel
 from moovitamix.recommend.matrix import UserItemMatrix, in_columns
+
+if TYPE_CHECKING:
+    from moovitamix.recommend.new_releases import NewReleases
 
 # The score implicit's topk gives to what is left out.
 _LEFT_OUT = np.finfo(np.float32).min
@@ -44,6 +48,7 @@ def score_users(
     *,
     exclude: NDArray[np.int64] | None = None,
     repeats: bool = False,
+    releases: NewReleases | None = None,
     block_rows: int = 1024,
 ) -> Iterator[TopN]:
     """For each user of a matrix the n tracks of highest score, those already heard left out.
@@ -57,12 +62,14 @@ def score_users(
         n: Length of a list; fewer where there are not so many tracks.
         exclude: Track ids that no list may hold (withdrawn ones).
         repeats: True: already-heard tracks may be in the lists.
+        releases: What has kept places in the lists; None: nothing.
         block_rows: Users a block.
 
     Yields:
         Blocks in the order of `matrix.users`.
     """
     values = in_columns(matrix, model.tracks)
+    heard = None if releases is None else in_columns(matrix, releases.tracks)
     for start in range(0, len(matrix.users), block_rows):
         rows = values[start : start + block_rows]
         users = matrix.users[start : start + block_rows]
@@ -77,7 +84,10 @@ def score_users(
             exclude=exclude,
         )
         known = np.diff(rows.indptr) > 0
-        yield replace(block, lengths=np.where(known, block.lengths, 0))
+        block = replace(block, lengths=np.where(known, block.lengths, 0))
+        if releases is not None and heard is not None:
+            block = releases.place(block, factors, heard[start : start + block_rows])
+        yield block
 
 
 def similar_tracks(

@@ -7,24 +7,32 @@ it calls.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend import archive, artifacts, criteria, registry, succession
-from moovitamix.recommend.als import AlsParameters, bound_regularization, fit_als
-from moovitamix.recommend.blend import BlendParameters
+from moovitamix.recommend.als import bound_regularization, fit_als
 from moovitamix.recommend.blend_choice import choose_blend
-from moovitamix.recommend.choice import choose, in_force
+from moovitamix.recommend.choice import choose, configuration_of, in_force
 from moovitamix.recommend.configuration import Configuration
 from moovitamix.recommend.contest import Rival
-from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluate
+from moovitamix.recommend.evaluate import evaluate
+from moovitamix.recommend.evaluation import Evaluation, EvaluationRules
 from moovitamix.recommend.gate import Decision, Verdict, hold_back, judge
 from moovitamix.recommend.interactions import read_interactions, stream_interactions
-from moovitamix.recommend.matrix import MatrixParameters, build_in_blocks
+from moovitamix.recommend.likeness import same_configuration
+from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.matrix_building import build_in_blocks
+from moovitamix.recommend.new_releases import ReleaseParameters
 from moovitamix.recommend.registry import ModelVersion
+from moovitamix.recommend.split import split_plays
+from moovitamix.recommend.track_features import read_track_features
 from moovitamix.recommend.tuning.outcome import Budget
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from moovitamix.ingest.lake import LakeStore
     from moovitamix.resources import Warehouse
 
@@ -47,11 +55,11 @@ def fit_candidate(
 ) -> ModelVersion:
     """Choose a configuration, fit it to the newest data, and register the model as a candidate.
 
-    What counts beside it where repeats are allowed is chosen on days before the evaluation's; a
-    refresh has the champion's. The data is that of the current matrix, which is taken as it is
-    where the configuration would make the same one. The regularization is lowered where the data
-    is too thin for it, and registered so. A run that has already registered its version gets it
-    back: nothing is done.
+    What counts beside it where repeats are allowed is chosen on days before the evaluation's, the
+    places for new releases are the default ones; a refresh has the champion's. The data is that of
+    the current matrix, which is taken as it is where the configuration would make the same one. The
+    regularization is lowered where the data is too thin for it, and registered so. A run that has
+    already registered its version gets it back: nothing is done.
 
     Args:
         warehouse: Holds the registry and the plays.
@@ -82,19 +90,21 @@ def fit_candidate(
     wanted = choice.configuration
     # Not around the search, which takes long and writes nothing of anybody.
     with warehouse.hold_erasures():
-        matrix = artifacts.load_current_matrix(lake)
+        pointer = artifacts.current_matrix(lake)  # the search took long: there may be a newer one
+        matrix = artifacts.load_pointed(lake, pointer)
         if matrix.parameters != wanted.matrix:
             plays = stream_interactions(warehouse, pointer.as_of)
             matrix = build_in_blocks(plays, wanted.matrix, pointer.as_of)
         bounded = bound_regularization(wanted.als, matrix)
         model = fit_als(matrix, bounded, on_iteration)
         artifact = artifacts.store_model(lake, run_id, model)
-    blend = wanted.blend
+    blend, releases = wanted.blend, wanted.releases
     if choice.by != "refresh":
         known_plays = read_interactions(warehouse, matrix.as_of)
         blend = choose_blend(
             known_plays, matrix.as_of, matrix.parameters, bounded, EvaluationRules()
         )
+        releases = ReleaseParameters()
     with warehouse.connect() as connection:
         return registry.register(
             connection,
@@ -103,7 +113,7 @@ def fit_candidate(
             pull=pointer.pull,
             matrix_fingerprint=matrix.fingerprint,
             parameters={
-                **Configuration(matrix.parameters, bounded, blend).to_json(),
+                **Configuration(matrix.parameters, bounded, blend, releases).to_json(),
                 "found": choice.to_json(),
             },
             artifact=artifact,
@@ -120,8 +130,9 @@ def evaluate_candidate(
     """Judge the configuration of this run's candidate, or of the newest one, and record it.
 
     The configuration is fitted anew to the past of the candidate's data; the candidate itself has
-    seen the future. A champion other than the candidate is judged beside it; one whose artifact is
-    gone or damaged is not, and the check on `champion_model` tells of it.
+    seen the future. A refresh is tested on days that production has not seen either. A champion
+    other than the candidate is judged beside it; one whose artifact is gone or damaged is not, and
+    the check on `champion_model` tells of it.
 
     Raises:
         NothingToDo: When there is no candidate.
@@ -129,15 +140,19 @@ def evaluate_candidate(
     with warehouse.connect() as connection:
         candidate = registry.under_judgement(connection, run_id)
         champion = registry.champion(connection)
+    plays = read_interactions(warehouse, candidate.as_of)
+    wanted = configuration_of(candidate)
     evaluation = evaluate(
-        read_interactions(warehouse, candidate.as_of),
+        plays,
         candidate.as_of,
-        MatrixParameters(**candidate.parameters["matrix"]),
-        AlsParameters(**candidate.parameters["als"]),
-        rules,
+        wanted.matrix,
+        wanted.als,
+        _on_fresh_days(rules, plays, candidate, champion),
         on_iteration,
-        blend=BlendParameters.of(candidate.parameters),
+        blend=wanted.blend,
         champion=_rival(lake, champion, candidate),
+        tracks=read_track_features(warehouse, candidate.as_of),
+        releases=wanted.releases,
     )
     with warehouse.connect() as connection:
         registry.record_evaluation(
@@ -149,6 +164,26 @@ def evaluate_candidate(
     return candidate, evaluation
 
 
+def _on_fresh_days(
+    rules: EvaluationRules,
+    plays: pl.DataFrame,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+) -> EvaluationRules:
+    """For a refresh of a young champion: a test that begins where production's data ends.
+
+    Of a longer one production has seen a part, and could not be judged by any of it. Days that are
+    too few to tell anything, or leave too few users for a temporal split, change nothing.
+    """
+    if champion is None or not same_configuration(candidate.parameters, champion.parameters):
+        return rules
+    fresh = (candidate.as_of - champion.as_of).days
+    if not criteria.LEAST_FRESH_DAYS <= fresh < rules.test_days:
+        return rules
+    split = split_plays(plays, candidate.as_of, test_days=fresh, minimum_users=rules.minimum_users)
+    return rules if split.cut_off is None else replace(rules, test_days=fresh)
+
+
 def _rival(lake: LakeStore, champion: ModelVersion | None, candidate: ModelVersion) -> Rival | None:
     if champion is None or champion.version == candidate.version:
         return None
@@ -156,12 +191,8 @@ def _rival(lake: LakeStore, champion: ModelVersion | None, candidate: ModelVersi
         model = artifacts.load_model(lake, champion.artifact)
     except archive.DamagedArtifact:
         return None
-    return Rival(
-        MatrixParameters(**champion.parameters["matrix"]),
-        AlsParameters(**champion.parameters["als"]),
-        model,
-        BlendParameters.of(champion.parameters),
-    )
+    wanted = configuration_of(champion)
+    return Rival(wanted.matrix, wanted.als, model, wanted.blend)
 
 
 def _opponent(candidate: ModelVersion, champion: ModelVersion | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,8 @@ Weighting = Literal["log1p", "sqrt", "binary", "bm25"]
 K1 = 100.0
 # How far a user's number of plays discounts each of them: 0 not at all, 1 in full.
 B = 0.8
+
+_PAIRS_AT_ONCE = 1 << 16
 
 
 def weigh_pairs(plays: NDArray[np.float64], weighting: Weighting) -> NDArray[np.float32]:
@@ -48,11 +51,29 @@ def weigh_matrix(values: Any, weighting: Weighting) -> None:
     if weighting != "bm25" or not values.nnz:
         return
     users, tracks = values.shape
-    sizes = np.diff(values.indptr)
-    lengths = np.add.reduceat(values.data, values.indptr[:-1], dtype=np.float64)
-    listeners = np.bincount(values.indices, minlength=tracks)
+    # Pairs and rows are taken in parts: there is no second copy of the matrix.
+    parts = list(_rows_at_once(values.indptr))
+    lengths = np.empty(users)
+    listeners = np.zeros(tracks, dtype=np.int64)
+    for rows, pairs in parts:
+        starts = values.indptr[rows] - pairs.start
+        lengths[rows] = np.add.reduceat(values.data[pairs], starts, dtype=np.float64)
+        listeners += np.bincount(values.indices[pairs], minlength=tracks)
     idf = np.log1p((users - listeners + 0.5) / (listeners + 0.5)).astype(np.float32)
     slowness = (K1 * (1 - B + B * lengths / lengths.mean())).astype(np.float32)
-    values.data /= values.data + np.repeat(slowness, sizes)
-    values.data *= np.float32(K1 + 1)
-    values.data *= idf[values.indices]
+    for rows, pairs in parts:
+        sizes = np.diff(values.indptr[rows.start : rows.stop + 1])
+        weighed = values.data[pairs]
+        weighed /= weighed + np.repeat(slowness[rows], sizes)
+        weighed *= np.float32(K1 + 1)
+        weighed *= idf[values.indices[pairs]]
+
+
+def _rows_at_once(offsets: NDArray[np.integer[Any]]) -> Iterator[tuple[slice, slice]]:
+    """Rows of a CSR matrix with some 65,000 pairs, or one with more, and where their pairs are."""
+    start, rows = 0, len(offsets) - 1
+    while start < rows:
+        stop = int(np.searchsorted(offsets, int(offsets[start]) + _PAIRS_AT_ONCE, "right")) - 1
+        stop = min(max(stop, start + 1), rows)
+        yield slice(start, stop), slice(int(offsets[start]), int(offsets[stop]))
+        start = stop

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from moovitamix.resources import Cache, Lake, Warehouse
+from moovitamix.settings import get_settings
 
 if TYPE_CHECKING:
     from moovitamix.serve.publish import Publication, Written
@@ -59,24 +60,33 @@ def generation(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Publish a new generation; until it is verified, readers see the one before."""
     from moovitamix.recommend.artifacts import load_current_matrix
-    from moovitamix.recommend.champion import load_champion, read_recent_plays
+    from moovitamix.recommend.champion import (
+        load_champion,
+        read_new_releases,
+        read_recent_plays,
+    )
     from moovitamix.serve.catalogue import read_catalogue
     from moovitamix.serve.publish import publish_generation
 
     store = lake.open()
     with warehouse.hold_erasures(), cache.connect() as client:
         champion, matrix = load_champion(warehouse, store), load_current_matrix(store)
+        catalogue, releases = read_catalogue(warehouse), None
+        if get_settings().new_releases:
+            releases = read_new_releases(warehouse, champion, matrix, catalogue.withdrawn)
         published = publish_generation(
             client,
             cache.prefix,
             champion=champion,
             matrix=matrix,
-            catalogue=read_catalogue(warehouse),
+            catalogue=catalogue,
             tell=context.log.info,
             recent=read_recent_plays(warehouse, champion, matrix),
+            releases=releases,
         )
     by_tier = {f"users by {tier}": count for tier, count in published.users_by_tier.items()}
     more = {**by_tier, "keys with repeats": published.repeats.keys}
+    more["new releases"] = 0 if releases is None else len(releases.tracks)
     yield _materialized("user_top_n", published, published.users, more)
     yield _materialized("similar_tracks", published, published.tracks)
     yield _materialized("popular_tracks", published, published.popular)

@@ -18,6 +18,7 @@ from moovitamix.errors import NothingToDo
 from moovitamix.recommend.blend import score_repeats
 from moovitamix.recommend.champion import Champion
 from moovitamix.recommend.matrix import UserItemMatrix
+from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.recommend.top_n import TopN, score_users, similar_tracks
 from moovitamix.serve.catalogue import Catalogue
 from moovitamix.serve.codec import encode_block, encode_groups, encode_list
@@ -92,6 +93,7 @@ def publish_generation(
     catalogue: Catalogue,
     tell: Tell,
     recent: UserItemMatrix | None = None,
+    releases: NewReleases | None = None,
     list_length: int = LIST_LENGTH,
 ) -> Publication:
     """Write a generation in full, verify it, make it current.
@@ -111,6 +113,7 @@ def publish_generation(
         catalogue: The warehouse's.
         tell: Takes a line of progress; called only when there are many users.
         recent: The users' late plays, by `champion.blend.recent`; None where they do not count.
+        releases: What has places of its own in the lists by ALS, nothing withdrawn; None: nothing.
         list_length: N.
 
     Raises:
@@ -132,7 +135,7 @@ def publish_generation(
         matrix_fingerprint=matrix.fingerprint,
         list_length=list_length,
     ) as writer:
-        lists = _Lists(writer, champion, matrix, catalogue, list_length)
+        lists = _Lists(writer, champion, matrix, catalogue, releases, list_length)
         popular = lists.write_popular()
         tracks = lists.write_similar()
         users, by_tier = lists.write_users(tell)
@@ -158,12 +161,14 @@ class _Lists:
         champion: Champion,
         matrix: UserItemMatrix,
         catalogue: Catalogue,
+        releases: NewReleases | None,
         n: int,
     ) -> None:
         self._writer = writer
         self._champion = champion
         self._matrix = matrix
         self._catalogue = catalogue
+        self._releases = releases
         self._n = n
         self._ranked = rank_by_listeners(matrix, catalogue)
         self._ranked_ids = self._ranked["track_id"].to_numpy()
@@ -189,7 +194,7 @@ class _Lists:
         return written
 
     def write_similar(self) -> Written:
-        """The nearest tracks of each track of the model."""
+        """The nearest tracks of the model: of each of its tracks, and of each new release."""
         with self._measured() as written:
             for block in similar_tracks(
                 self._champion.model,
@@ -197,6 +202,10 @@ class _Lists:
                 exclude=self._catalogue.withdrawn,
                 block_rows=self._block_rows,
             ):
+                self._write_block("t", block, written)
+            if self._releases is not None:
+                model, withdrawn = self._champion.model, self._catalogue.withdrawn
+                block = self._releases.similar(model, self._n, exclude=withdrawn)
                 self._write_block("t", block, written)
         return written
 
@@ -230,6 +239,7 @@ class _Lists:
                     recent,
                     self._n,
                     exclude=self._catalogue.withdrawn,
+                    releases=self._releases,
                     block_rows=self._block_rows,
                 ):
                     kept = (scored.lengths > 0) & ~self._are_withdrawn(scored.ids)
@@ -256,6 +266,7 @@ class _Lists:
             self._matrix,
             self._n,
             exclude=self._catalogue.withdrawn,
+            releases=self._releases,
             block_rows=self._block_rows,
         )
 

@@ -1,57 +1,35 @@
 """The warehouse's tables, declared once: names, types, keys, and what each column means.
 
-Alembic's migrations build them, Dagster shows them as column schemas, the export reads their
-order. Tables without a schema live in the namespace's schema, those of `staging` in the schema
-of the same name with `_staging` behind it (see `migrate.py`).
+Here are the six published ones, and those that keep the books of loading them. The model registry
+is in `registry_tables.py`, the staging area in `staged_tables.py`; whoever imports `metadata` from
+here has them all. Alembic's migrations build them, Dagster shows them as column schemas, the export
+reads their order. Tables without a schema live in the namespace's schema.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
-    Boolean,
     CheckConstraint,
     Column,
     Date,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
-    Integer,
     Interval,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
-STAGING = "staging"
+from moovitamix.warehouse import registry_tables, staged_tables
+from moovitamix.warehouse.columns import Moment, OurMoment, metadata, pull
+from moovitamix.warehouse.staged_tables import STAGING
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-# Moments come from the source without a zone and are UTC; a zone-less type keeps them as sent.
-Moment = DateTime(timezone=False)
-OurMoment = DateTime(timezone=True)
-
-
-def _pull(
-    comment: str = "The pull that brought this content; an older one never overwrites a newer.",
-) -> Column[str]:
-    return Column("pull", Text, nullable=False, comment=comment)
-
+__all__ = ["PUBLISHED", "STAGING", "metadata", "registry_tables", "staged_tables"]
 
 tracks = Table(
     "tracks",
@@ -65,7 +43,7 @@ tracks = Table(
     Column("created_at", Moment, nullable=False, comment="Created at the source, UTC."),
     Column("updated_at", Moment, nullable=False, comment="May be earlier than created_at."),
     Column("withdrawn_at", Moment, comment="Gone from a complete pull since then, UTC."),
-    _pull(),
+    pull(),
     comment="One row per track of the catalogue.",
 )
 
@@ -79,7 +57,7 @@ users = Table(
     Column("gender", Text, nullable=False, comment="Personal; free text."),
     Column("created_at", Moment, nullable=False, comment="Created at the source, UTC."),
     Column("updated_at", Moment, nullable=False, comment="May be earlier than created_at."),
-    _pull(),
+    pull(),
     Column("withdrawn_at", Moment, comment="Gone from a complete pull since then, UTC."),
     comment="One row per user account.",
 )
@@ -144,7 +122,7 @@ quarantine = Table(
     Column("sha256", LargeBinary, primary_key=True, comment="Of the payload."),
     Column("payload", LargeBinary, nullable=False, comment="The record as sent, or one listen."),
     Column("day", Date, nullable=False),
-    _pull(),
+    pull(),
     Column("reason", Text, nullable=False),
     Column("field", Text, comment="The offending field, where there is one."),
     Column("first_seen", OurMoment, nullable=False, server_default=text("now()")),
@@ -175,7 +153,7 @@ published_days = Table(
     "published_days",
     metadata,
     Column("day", Date, primary_key=True),
-    _pull("The newest pull when the day was published."),
+    pull("The newest pull when the day was published."),
     Column("run_id", Text, nullable=False),
     Column("published_at", OurMoment, nullable=False, server_default=text("now()")),
     Column(
@@ -192,7 +170,7 @@ blocked_days = Table(
     Column("day", Date, primary_key=True),
     Column("endpoint", Text, primary_key=True),
     Column("check_name", Text, primary_key=True),
-    _pull("The newest pull when the day was judged; a newer one has it tried again."),
+    pull("The newest pull when the day was judged; a newer one has it tried again."),
     Column("since", OurMoment, nullable=False, server_default=text("now()")),
     Column("accepted_by", Text),
     Column("accepted_at", OurMoment),
@@ -234,127 +212,4 @@ exports = Table(
         comment="The moment that its files show; until they are there, when it was begun.",
     ),
     comment="Where the tables were exported to: to forget people there, and to remove it in time.",
-)
-
-model_versions = Table(
-    "model_versions",
-    metadata,
-    Column("version", BigInteger, Identity(always=True), primary_key=True),
-    Column("status", Text, nullable=False),
-    Column("provisional", Boolean, nullable=False, server_default=text("false")),
-    Column("algorithm", Text, nullable=False, comment="What is served under it."),
-    Column("as_of", Date, nullable=False, comment="The last day of its data."),
-    _pull("The newest pull in its data."),
-    Column("matrix_fingerprint", Text, nullable=False),
-    Column("parameters", JSONB, nullable=False),
-    Column("metrics", JSONB, nullable=False, server_default=text("'{}'")),
-    Column("judged_against", BigInteger, comment="The champion when it was evaluated."),
-    Column("verdict", Text),
-    Column("reason", Text),
-    Column(
-        "criteria",
-        JSONB,
-        nullable=False,
-        server_default=text("'[]'"),
-        comment="What the verdict rests on: name, value, bound, passed.",
-    ),
-    Column("artifact", Text, nullable=False, comment="Its folder in the lake."),
-    Column("code_version", Text, nullable=False),
-    Column("run_id", Text, nullable=False),
-    Column("created_at", OurMoment, nullable=False, server_default=text("now()")),
-    Column("promoted_at", OurMoment),
-    Column("retired_at", OurMoment),
-    Column("artifact_removed_at", OurMoment, comment="Removed by the retention rule since then."),
-    CheckConstraint(
-        "status IN ('candidate', 'champion', 'retired', 'rejected')", name="known_status"
-    ),
-    CheckConstraint("algorithm IN ('als', 'popularity')", name="known_algorithm"),
-    comment="The model registry.",
-)
-Index(
-    "uq_model_versions_one_champion",
-    model_versions.c.status,
-    unique=True,
-    postgresql_where=text("status = 'champion'"),
-)
-
-model_decisions = Table(
-    "model_decisions",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("action", Text, nullable=False),
-    Column(
-        "version",
-        ForeignKey("model_versions.version", ondelete="CASCADE"),
-        nullable=False,
-        comment="The champion after it.",
-    ),
-    Column("predecessor", BigInteger, comment="The champion before it."),
-    Column("decided_by", Text, comment="Who, by hand; null: the gate."),
-    Column("reason", Text),
-    Column("decided_at", OurMoment, nullable=False, server_default=text("now()")),
-    CheckConstraint("action IN ('promote', 'rollback', 'unpin')", name="known_action"),
-    comment="What made a version the champion, and what pins it.",
-)
-
-
-def _staged(name: str, *columns: Column[object]) -> Table:
-    """A staging table: transient, hence unlogged, and without keys, for it holds doubtful rows."""
-    return Table(
-        name,
-        metadata,
-        Column("run_id", Text, nullable=False, index=True),
-        Column("staged_at", OurMoment, nullable=False, server_default=text("now()")),
-        Column("day", Date, comment="Null: brought along because a listen of the run names it."),
-        _pull(),
-        *columns,
-        schema=STAGING,
-        prefixes=["UNLOGGED"],
-    )
-
-
-staged_tracks = _staged(
-    "staged_tracks",
-    Column("id", BigInteger),
-    Column("name", Text),
-    Column("artist", Text),
-    Column("songwriters", Text),
-    Column("duration_seconds", Integer),
-    Column("genres", Text, comment="Folded names, joined by commas."),
-    Column("album", Text),
-    Column("created_at", Moment),
-    Column("updated_at", Moment),
-)
-
-staged_users = _staged(
-    "staged_users",
-    Column("id", BigInteger),
-    Column("first_name", Text),
-    Column("last_name", Text),
-    Column("email", Text),
-    Column("gender", Text),
-    Column("favorite_genres", Text, comment="Folded names, joined by commas."),
-    Column("created_at", Moment),
-    Column("updated_at", Moment),
-)
-
-staged_listens = _staged(
-    "staged_listens",
-    Column("user_id", BigInteger),
-    Column("track_id", BigInteger),
-    Column("listened_at", Moment),
-    Column("recorded_at", Moment),
-    Column("nth", SmallInteger),
-)
-
-verdicts = Table(
-    "verdicts",
-    metadata,
-    Column("run_id", Text, primary_key=True),
-    Column("endpoint", Text, primary_key=True),
-    Column("day", Date, primary_key=True),
-    Column("judged_at", OurMoment, nullable=False, server_default=text("now()")),
-    Column("failed", ARRAY(Text), nullable=False, comment="Blocking checks that failed."),
-    schema=STAGING,
-    prefixes=["UNLOGGED"],
 )

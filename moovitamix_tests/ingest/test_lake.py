@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import polars as pl
@@ -28,12 +29,36 @@ def test_a_file_is_read_as_written_and_replaced_as_a_whole(any_lake: LakeStore) 
     assert any_lake.names("a") == ["a/b/file"]
 
 
+def test_a_file_is_written_and_read_piece_by_piece(any_lake: LakeStore) -> None:
+    any_lake.write_stream("a/file", lambda stream: [stream.write(b"one "), stream.write(b"two")])
+    with any_lake.open("a/file") as stream:
+        stream.seek(4)
+        assert stream.read() == b"two"
+    assert any_lake.read_bytes("a/file") == b"one two"
+
+
+def test_a_writer_that_fails_between_two_pieces_leaves_the_old_content(
+    any_lake: LakeStore,
+) -> None:
+    def fail(stream: IO[bytes]) -> None:
+        stream.write(b"new")
+        raise OSError("the disk is full")
+
+    any_lake.write_bytes("a/file", b"old")
+    with pytest.raises(OSError, match="full"):
+        any_lake.write_stream("a/file", fail)
+    assert any_lake.read_bytes("a/file") == b"old"
+    assert any_lake.names("a") == ["a/file"]
+
+
 def test_what_was_never_written_is_not_there(any_lake: LakeStore) -> None:
     assert not any_lake.exists("a")
     assert any_lake.names("a") == []
     any_lake.remove("a")
     with pytest.raises(FileNotFoundError):
         any_lake.read_bytes("a")
+    with pytest.raises(FileNotFoundError), any_lake.open("a"):
+        pass
 
 
 def test_names_are_sorted_and_relative_and_of_all_depths(any_lake: LakeStore) -> None:

@@ -13,7 +13,8 @@ from moovitamix.recommend import metrics
 from moovitamix.recommend.als import AlsModel
 from moovitamix.recommend.criteria import CANDIDATE, DISCOVERY, POPULARITY
 from moovitamix.recommend.evaluation import EvaluationRules
-from moovitamix.recommend.matrix import MatrixParameters, build_matrix, select_users
+from moovitamix.recommend.matrix import MatrixParameters, select_users
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.metrics import Figure
 from moovitamix.recommend.popularity import listeners, score_popular
 from moovitamix.recommend.registry import ModelVersion, Status

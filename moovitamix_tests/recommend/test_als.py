@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import replace
 from datetime import date
@@ -23,7 +24,8 @@ from moovitamix.recommend.als import (
     fold_in,
 )
 from moovitamix.recommend.archive import DamagedArtifact
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix, select_users
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, select_users
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.soundness import model_faults
 from moovitamix_tests.recommend.conftest import AS_OF, random_plays, tasteful_plays
 
@@ -140,10 +142,10 @@ def test_a_model_whose_factors_do_not_fit_its_ids_is_damage(model: AlsModel) -> 
 
 
 def test_a_model_file_is_not_taken_for_a_matrix(model: AlsModel) -> None:
-    from moovitamix.recommend.matrix import decode_matrix
+    from moovitamix.recommend.matrix_file import read_matrix
 
     with pytest.raises(DamagedArtifact):
-        decode_matrix(encode_model(model))
+        read_matrix(io.BytesIO(encode_model(model)))
 
 
 def test_a_model_cut_short_is_damage(model: AlsModel) -> None:

@@ -19,7 +19,8 @@ from moovitamix.recommend.champion import load_champion
 from moovitamix.recommend.choice import configuration_of
 from moovitamix.recommend.configuration import Configuration
 from moovitamix.recommend.gate import Decision
-from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters, build_matrix
+from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.top_n import score_users
 from moovitamix.recommend.tuning import space
 from moovitamix_tests.recommend.conftest import AS_OF, Platform, random_plays, tasteful_plays

@@ -11,7 +11,8 @@ from scipy.sparse import csr_matrix
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als
 from moovitamix.recommend.blend import ALS_ALONE
 from moovitamix.recommend.ease import fit_ease
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix, select_users
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, select_users
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.neighbours import similarities
 from moovitamix.recommend.prediction_error import rmse
 from moovitamix.recommend.rankers import Audience, Contender

@@ -13,14 +13,10 @@ from moovitamix.recommend import blend_choice
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als, fold_in
 from moovitamix.recommend.blend import ALS_ALONE, BlendParameters, score_repeats
 from moovitamix.recommend.blend_choice import choose_blend
-from moovitamix.recommend.evaluation import EvaluationRules, evaluate
-from moovitamix.recommend.matrix import (
-    INTERACTIONS,
-    MatrixParameters,
-    UserItemMatrix,
-    build_matrix,
-    select_users,
-)
+from moovitamix.recommend.evaluate import evaluate
+from moovitamix.recommend.evaluation import EvaluationRules
+from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters, UserItemMatrix, select_users
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.top_n import score_users
 from moovitamix_tests.recommend.conftest import AS_OF, random_plays, tasteful_plays
 

@@ -14,9 +14,11 @@ from sklearn.metrics import ndcg_score
 from moovitamix.recommend import figures
 from moovitamix.recommend.als import AlsParameters, fit_als, fold_in
 from moovitamix.recommend.contest import Rival
-from moovitamix.recommend.evaluation import Evaluation, EvaluationRules, evaluate
+from moovitamix.recommend.evaluate import evaluate
+from moovitamix.recommend.evaluation import Evaluation, EvaluationRules
 from moovitamix.recommend.gate import judge_first
-from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters, build_matrix
+from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.metrics import Figure
 from moovitamix.recommend.split import split_by_time
 from moovitamix_tests.recommend.conftest import AS_OF, random_plays, tasteful_plays
@@ -35,9 +37,8 @@ def with_difference(evaluation: Evaluation, low: float, high: float) -> Evaluati
     return replace(evaluation, differences={"discovery": gain, "replay": {}})
 
 
-def rival(as_of: date, regularization: float) -> Rival:
+def rival(as_of: date, parameters: AlsParameters = QUICK) -> Rival:
     """A champion fitted to the plays up to a day."""
-    parameters = replace(QUICK, regularization=regularization)
     model = fit_als(build_matrix(tasteful_plays(), MatrixParameters(), as_of), parameters)
     return Rival(MatrixParameters(), parameters, model)
 
@@ -98,26 +99,35 @@ def test_the_figures_are_those_that_scikit_learn_finds_on_the_whole_catalogue(
 
 
 def test_a_champions_configuration_is_fitted_to_the_same_past_where_it_differs() -> None:
-    judged = evaluate(
-        tasteful_plays(), AS_OF, MatrixParameters(), QUICK, RULES, champion=rival(AS_OF, 900.0)
-    )
+    poor = rival(AS_OF, replace(QUICK, factors=1))
+    judged = evaluate(tasteful_plays(), AS_OF, MatrixParameters(), QUICK, RULES, champion=poor)
     assert set(judged.differences["discovery"]) == {"champion", "popularity", "item-item", "ease"}
     assert judged.differences["discovery"]["champion"].low > 0
     assert judged.fresh_days == 0
     assert set(judged.rmse) == {"all zeros", "candidate", "champion"}
 
 
+def test_a_configuration_is_judged_by_what_it_makes_of_a_past_much_thinner_than_the_data() -> None:
+    first_days = pl.col("listened_at").dt.date() > AS_OF - timedelta(days=9)
+    young = tasteful_plays().filter(first_days)
+    judged = evaluate(young, AS_OF, MatrixParameters(), AlsParameters(), RULES)
+    # With the regularization that all of the data stands, two days of it give one list for all.
+    assert judged.split == "temporal"
+    assert judged.figures["discovery"]["candidate"]["ndcg"].low > 0.25
+    assert judged.figures["discovery"]["candidate"]["coverage"].value > 0.8
+
+
 def test_production_is_judged_as_it_stands_once_its_data_ended_before_the_test() -> None:
     before = AS_OF - timedelta(days=RULES.test_days)
     judged = evaluate(
-        tasteful_plays(), AS_OF, MatrixParameters(), QUICK, RULES, champion=rival(before, 30.0)
+        tasteful_plays(), AS_OF, MatrixParameters(), QUICK, RULES, champion=rival(before)
     )
     assert "champion" not in judged.figures["discovery"]
     # Fitted to the same past by the same configuration: the same lists.
     gain = judged.differences["discovery"]["production"]
     assert (gain.low, gain.value, gain.high) == pytest.approx((0, 0, 0))
     assert judged.fresh_days == RULES.test_days
-    later = rival(before + timedelta(days=3), 30.0)
+    later = rival(before + timedelta(days=3))
     judged = evaluate(tasteful_plays(), AS_OF, MatrixParameters(), QUICK, RULES, champion=later)
     assert "production" not in judged.figures["discovery"]
     assert judged.fresh_days == RULES.test_days - 3

@@ -15,7 +15,8 @@ from moovitamix.recommend import verdict
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als
 from moovitamix.recommend.gate import Decision, hold_back, judge
 from moovitamix.recommend.likeness import differences, same_configuration
-from moovitamix.recommend.matrix import MatrixParameters, build_matrix
+from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.registry import ModelVersion
 from moovitamix.recommend.split import Split, split_by_time
 from moovitamix_tests.recommend.conftest import AS_OF, tasteful_plays

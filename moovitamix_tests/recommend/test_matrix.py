@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import io
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 import polars as pl
@@ -15,21 +21,29 @@ from moovitamix.errors import NothingToDo, SettingsError
 from moovitamix.recommend.archive import DamagedArtifact, pack
 from moovitamix.recommend.matrix import (
     INTERACTIONS,
-    KIND,
     MatrixParameters,
-    build_in_blocks,
-    build_matrix,
-    decode_matrix,
-    encode_matrix,
+    UserItemMatrix,
     in_columns,
     select_users,
 )
+from moovitamix.recommend.matrix_building import build_in_blocks, build_matrix
+from moovitamix.recommend.matrix_file import KIND, read_matrix, write_matrix
 
 moment = datetime.fromisoformat
 
 DAY = date(2026, 11, 22)
 NOON = moment("2026-11-22T12:00")
 PLAIN = MatrixParameters(weighting="binary")
+
+
+def encode_matrix(matrix: UserItemMatrix) -> bytes:
+    stream = io.BytesIO()
+    write_matrix(stream, matrix)
+    return stream.getvalue()
+
+
+def decode_matrix(content: bytes) -> UserItemMatrix:
+    return read_matrix(io.BytesIO(content))
 
 
 def frame(*rows: tuple[int, int, datetime]) -> pl.DataFrame:
@@ -172,6 +186,26 @@ def test_the_fingerprint_is_the_same_in_every_version_and_on_every_platform() ->
     )
 
 
+def test_the_fingerprint_with_every_parameter_is_that_of_earlier_versions() -> None:
+    rows = [
+        (user, 10 * track, NOON - timedelta(days=(user * track) % 50, hours=user))
+        for user in range(1, 9)
+        for track in range(1, 12)
+        for _ in range((user + track) % 4)
+    ]
+    parameters = MatrixParameters(
+        weighting="sqrt",
+        half_life_days=30,
+        window_days=40,
+        daily_cap=2,
+        minimum_listeners=2,
+        minimum_plays=5,
+    )
+    assert build_matrix(frame(*rows), parameters, DAY).fingerprint == (
+        "5f8ab54fb77b6d2b7441f799327edc667e652df4006b7ca7e1eec7a7351ce132"
+    )
+
+
 def test_values_move_to_other_columns_and_unknown_tracks_fall_away() -> None:
     matrix = build_matrix(frame((1, 10, NOON), (1, 20, NOON), (2, 20, NOON)), PLAIN, DAY)
     moved = in_columns(matrix, np.array([5, 20, 90], dtype=np.int64))
@@ -239,3 +273,45 @@ def test_a_file_that_names_no_later_parameter_loads_with_their_defaults() -> Non
     assert set(parameters.header()) == {"weighting", "half_life_days", "window_days"}
     assert MatrixParameters(**parameters.header()) == parameters
     assert MatrixParameters(daily_cap=3).header()["daily_cap"] == 3
+
+
+def test_neither_building_nor_writing_nor_reading_holds_a_second_copy() -> None:
+    blocks = 80
+    plays = 10_000  # of each block's own users
+
+    def made_up() -> Iterator[pl.DataFrame]:
+        chance = np.random.default_rng(7)
+        for block in range(blocks):
+            rows = {
+                "user_id": block * 100 + chance.integers(0, 100, plays),
+                "track_id": chance.integers(0, 3000, plays),
+                "listened_at": np.full(plays, np.datetime64(NOON, "us")),
+            }
+            yield pl.DataFrame(rows).cast(INTERACTIONS)
+
+    with traced() as peak:
+        matrix = build_in_blocks(made_up(), MatrixParameters(weighting="bm25"), DAY)
+        built = peak()
+    own = matrix.values.data.nbytes + matrix.values.indices.nbytes + matrix.values.indptr.nbytes
+    # While one of its two arrays moves to a larger place there is half a copy.
+    assert built < 1.9 * own
+    with NamedTemporaryFile() as file:
+        with traced() as peak:
+            write_matrix(file, matrix)
+            assert peak() < 1.1e6  # pieces of half a megabyte, and nothing that grows
+        file.seek(0)
+        with traced() as peak:
+            back = read_matrix(file)
+            assert peak() < own + 2e6
+    assert back.fingerprint == matrix.fingerprint
+
+
+@contextmanager
+def traced() -> Iterator[Callable[[], int]]:
+    """How much Python and NumPy have come to hold at once, in bytes."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

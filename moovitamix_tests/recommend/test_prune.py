@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.recommend import artifacts, prune, registry, succession
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.prune import RetentionRule, outdated
 from moovitamix_tests.recommend.conftest import AS_OF, Platform, tasteful_plays
 from moovitamix_tests.recommend.judging import model_version

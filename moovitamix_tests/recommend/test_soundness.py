@@ -12,7 +12,8 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.registry import ModelVersion, Status
 from moovitamix.recommend.soundness import (
     champion_faults,

@@ -14,7 +14,8 @@ from moovitamix.recommend.champion import load_champion
 from moovitamix.recommend.evaluation import EvaluationRules
 from moovitamix.recommend.gate import Decision
 from moovitamix.recommend.interactions import read_interactions
-from moovitamix.recommend.matrix import MatrixParameters, build_matrix
+from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.tuning.outcome import Budget
 from moovitamix_tests.recommend.conftest import AS_OF, Platform, tasteful_plays
 from moovitamix_tests.recommend.test_registry import promote, register, statuses

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als, fold_in
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, build_matrix
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.popularity import listeners, score_popular
 from moovitamix.recommend.top_n import TopN, rank, rank_scores, score_users, similar_tracks
 from moovitamix_tests.recommend.conftest import AS_OF, tasteful_plays

@@ -17,7 +17,7 @@ from moovitamix.recommend.choice import choose
 from moovitamix.recommend.configuration import Configuration
 from moovitamix.recommend.evaluation import EvaluationRules
 from moovitamix.recommend.matrix import MatrixParameters, end_of
-from moovitamix.recommend.tuning import space
+from moovitamix.recommend.tuning import search, space
 from moovitamix.recommend.tuning.outcome import Budget, Tuned
 from moovitamix.recommend.tuning.search import tune
 from moovitamix.recommend.tuning.trials import load_trials
@@ -121,6 +121,22 @@ def test_the_time_of_a_budget_is_kept_also_inside_a_fit(
     tuned = tune(window, endless, Budget(time=timedelta(seconds=1)), lake, seed=1)
     assert time.monotonic() - began < 10
     assert (tuned.better, tuned.trials, tuned.configuration) == (False, 0, endless)
+
+
+def test_the_time_is_kept_also_while_a_search_that_goes_on_measures_its_first_trial_again(
+    window: Validation, lake: LakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(*_arguments: object) -> None:
+        after_iteration = _arguments[-1]
+        assert callable(after_iteration)
+        for _ in range(3_000_000):
+            after_iteration()
+        pytest.fail("nobody has looked at the clock")
+
+    search_for(window, lake, 1)
+    monkeypatch.setattr(search, "judge", endless)
+    budget = Budget(time=timedelta(seconds=0.05))
+    assert tune(window, POOR, budget, lake, seed=1).trials == 1
 
 
 def test_the_days_that_the_gate_judges_by_are_never_looked_at(window: Validation) -> None:

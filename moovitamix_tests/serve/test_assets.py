@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,20 @@ import numpy as np
 import pytest
 import redis
 from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
 
 from moovitamix.recommend import registry
 from moovitamix.recommend.artifacts import store_matrix, store_model
 from moovitamix.recommend.gate import Decision
-from moovitamix.recommend.matrix import MatrixParameters, build_matrix
+from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.matrix_building import build_matrix
+from moovitamix.recommend.new_releases import ReleaseParameters
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve import assets, checks
 from moovitamix.serve.codec import decode_list, encode_list
 from moovitamix.serve.generations import Kind, current_key, key_of, read_current
 from moovitamix.serve.recommender import Recommender
+from moovitamix.settings import get_settings
 from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World, load_catalogue, plays
 
 Fault = Callable[[redis.Redis, str], None]
@@ -111,6 +117,41 @@ def test_what_was_published_is_served(resources: dict[str, object], valkey: redi
         "v1-2026-11-22-1",
         20,
     )
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_new_releases_of_the_warehouse_are_published_unless_the_setting_says_no(
+    resources: dict[str, object],
+    valkey: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: bool,
+) -> None:
+    monkeypatch.setenv("MOOVITAMIX_NEW_RELEASES", str(wanted))
+    get_settings.cache_clear()
+    warehouse = resources["warehouse"]
+    assert isinstance(warehouse, Warehouse)
+    share = ReleaseParameters(first=2, every=7)
+    with warehouse.connect() as connection:
+        connection.execute(
+            "UPDATE tracks SET created_at = %s WHERE id >= 140", (AS_OF - timedelta(days=9),)
+        )
+        connection.execute(
+            "UPDATE model_versions SET parameters = %s", (Jsonb({"releases": asdict(share)}),)
+        )
+    with dg.instance_for_test() as instance:
+        result = materialize(resources, instance)
+        found = verdicts(resources, instance)
+    (users, *_) = result.get_asset_materialization_events()
+    # Of 140 to 149, 141 is withdrawn.
+    assert users.materialization.metadata["new releases"].value == (9 if wanted else 0)
+    lists = [
+        Recommender(valkey, NAMESPACE).recommend(user, repeats=repeats).items
+        for user in range(1, 61)
+        for repeats in (True, False)
+    ]
+    fresh = [item[1].track_id >= 140 for item in lists]
+    assert any(fresh) == wanted
+    assert found == dict.fromkeys(checks.CHECKS, True)
 
 
 def test_every_check_passes_on_what_was_just_published(resources: dict[str, object]) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend.blend import BlendParameters
 from moovitamix.recommend.matrix import MatrixParameters
+from moovitamix.recommend.new_releases import NewReleases, ReleaseParameters
 from moovitamix.recommend.top_n import score_users
 from moovitamix.serve import publish
 from moovitamix.serve.checks import judge
@@ -27,7 +28,9 @@ from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World
 N = 10
 
 
-def publish_world(client: redis.Redis, world: World, *, n: int = N) -> Publication:
+def publish_world(
+    client: redis.Redis, world: World, *, n: int = N, releases: NewReleases | None = None
+) -> Publication:
     return publish_generation(
         client,
         NAMESPACE,
@@ -36,6 +39,7 @@ def publish_world(client: redis.Redis, world: World, *, n: int = N) -> Publicati
         catalogue=world.catalogue,
         tell=lambda _: None,
         recent=world.matrix,
+        releases=releases,
         list_length=n,
     )
 
@@ -291,3 +295,102 @@ def test_withdrawn_users_have_no_list_and_no_stated_genres(
         catalogue=catalogue,
     )
     assert all(judgement.passed for judgement in judge(found).values())
+
+
+def releases_of(world: World) -> NewReleases:
+    """The playable of 140-149, which the model does not know; 149 is of the taste of odd users."""
+    tracks = world.catalogue.tracks.tolist() + list(world.WITHDRAWN)
+    features = pl.DataFrame(
+        [
+            (
+                track,
+                "one" if track < 120 or track == World.NEVER_HEARD else "other",
+                ["pop"],
+                5,
+                0 if track >= 140 else 20,
+            )
+            for track in tracks
+        ],
+        schema=["track_id", "artist", "genres", "age_days", "listeners"],
+        orient="row",
+    )
+    share = ReleaseParameters(first=4, every=3)
+    found = NewReleases.find(world.champion.model, features, share)
+    return found.without(world.catalogue.withdrawn)
+
+
+def test_new_releases_have_places_in_the_lists_of_who_als_knows(
+    valkey: redis.Redis, world: World
+) -> None:
+    plain = publish_world(valkey, world)
+    kinds: tuple[Kind, ...] = ("u", "r", "p", "g")
+    expected = {kind: lists_in(valkey, plain, kind) for kind in kinds}
+    releases = releases_of(world)
+    assert set(releases.tracks.tolist()) == set(range(140, 150)) - set(world.WITHDRAWN)
+    published = publish_world(valkey, world, releases=releases)
+    assert published.users_by_tier == plain.users_by_tier
+    assert published.users.entries == plain.users.entries
+    with_any = 0
+    for kind in kinds[:2]:
+        found = lists_in(valkey, published, kind)
+        assert set(found) == set(expected[kind])
+        for user, own in found.items():
+            fresh = np.isin(own.ids, releases.tracks)
+            if int(user) == World.NEWCOMER:
+                assert own.ids.tolist() == expected[kind][user].ids.tolist()
+                continue
+            assert np.flatnonzero(fresh).tolist() == [3, 6, 9][: fresh.sum()]
+            before = expected[kind][user].ids
+            assert own.ids[~fresh].tolist() == before[: N - fresh.sum()].tolist()
+            assert not set(own.ids[fresh].tolist()) & (
+                world.heard_by(int(user)) | set(world.WITHDRAWN)
+            )
+            with_any += bool(fresh.any())
+    assert with_any > 100
+    for kind in kinds[2:]:
+        same = lists_in(valkey, published, kind)
+        assert {owner: found.ids.tolist() for owner, found in same.items()} == {
+            owner: found.ids.tolist() for owner, found in expected[kind].items()
+        }
+
+
+def test_each_new_release_that_can_be_played_has_similar_tracks(
+    valkey: redis.Redis, world: World
+) -> None:
+    published = publish_world(valkey, world, releases=releases_of(world))
+    lists = lists_in(valkey, published, "t")
+    known = world.champion.model.tracks.tolist()
+    fresh = set(range(140, 150)) - set(world.WITHDRAWN)
+    assert {int(track) for track in lists} == {*known, *fresh}
+    found = lists[str(World.NEVER_HEARD)]
+    assert len(found.ids) == N
+    assert not {World.NEVER_HEARD, *world.WITHDRAWN} & set(found.ids.tolist())
+    assert (found.ids < 120).mean() > 0.9
+
+
+def test_what_is_published_with_new_releases_passes_every_check(
+    valkey: redis.Redis, world: World
+) -> None:
+    published = publish_world(valkey, world, releases=releases_of(world))
+    found = inspect_generation(
+        valkey,
+        NAMESPACE,
+        published.generation,
+        champion=world.champion,
+        matrix=world.matrix,
+        catalogue=world.catalogue,
+    )
+    assert {
+        check: judgement for check, judgement in judge(found).items() if not judgement.passed
+    } == {}
+
+
+def test_a_champion_that_lost_to_popularity_keeps_no_place(
+    valkey: redis.Redis, world: World
+) -> None:
+    lost = world.under("popularity")
+    plain = lists_in(valkey, publish_world(valkey, lost), "u")
+    found = lists_in(valkey, publish_world(valkey, lost, releases=releases_of(world)), "u")
+    assert {user: own.ids.tolist() for user, own in found.items()} == {
+        user: own.ids.tolist() for user, own in plain.items()
+    }

@@ -12,12 +12,8 @@ from numpy.typing import NDArray
 
 from moovitamix.recommend.als import AlsParameters, fit_als
 from moovitamix.recommend.champion import Champion
-from moovitamix.recommend.matrix import (
-    INTERACTIONS,
-    MatrixParameters,
-    UserItemMatrix,
-    build_matrix,
-)
+from moovitamix.recommend.matrix import INTERACTIONS, MatrixParameters, UserItemMatrix
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.serve.catalogue import Catalogue
 
 if TYPE_CHECKING:

@@ -2,15 +2,14 @@
 
 The objective is the mean NDCG@10 of discovery on the validation window: what the gate judges by,
 on days that the gate does not look at. Optuna's TPE proposes, a median stopping rule gives up.
+How one trial goes is told in `attempt.py`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from moovitamix.durations import write_duration
 from moovitamix.recommend import archive
 from moovitamix.recommend.configuration import Configuration
 from moovitamix.recommend.tuning import space
+from moovitamix.recommend.tuning.attempt import Clock, GivenUp, TimeIsUp, attempt
 from moovitamix.recommend.tuning.outcome import Budget, Tuned
 from moovitamix.recommend.tuning.trials import FinishedTrial, load_trials, store_trials
 from moovitamix.recommend.tuning.validation import Validation, judge
@@ -32,20 +32,6 @@ if TYPE_CHECKING:
 _UNINFORMED = 8
 # So many trials are finished before one is given up.
 _UNPRUNED = 4
-# Of a budget of time, the most that one trial but the first may take.
-_LARGEST_SHARE = 0.25
-
-
-class _GivenUp(Exception):
-    """A trial that is not worth its time."""
-
-
-class _TooSlow(Exception):
-    """A trial that has had its share of the time."""
-
-
-class _TimeIsUp(Exception):
-    """The whole search's time is over."""
 
 
 def tune(
@@ -96,7 +82,7 @@ class _Search:
         self._lake = lake
         self._seed = seed
         self._tell = tell
-        self._began = time.monotonic()
+        self._clock = Clock(budget)
         self._starts = space.starts(first)
         self._reference: NDArray[np.float64] | None = None
         of_study = {"data": validation.fingerprint, "first": first.to_json(), "seed": seed}
@@ -115,7 +101,7 @@ class _Search:
                 if self._reference is None and self._trials:
                     self._measure_reference()
                 self._try_one()
-        except _TimeIsUp:
+        except TimeIsUp:
             self._tell("the time is up: the last trial is left unfinished")
 
     def outcome(self) -> Tuned:
@@ -158,13 +144,7 @@ class _Search:
     def _is_spent(self) -> bool:
         if self._budget.trials is not None and len(self._trials) >= self._budget.trials:
             return True
-        return self._left() <= 0
-
-    def _left(self) -> float:
-        """Seconds; infinite without a budget of time."""
-        if self._budget.time is None:
-            return float("inf")
-        return self._budget.time.total_seconds() - (time.monotonic() - self._began)
+        return self._clock.left() <= 0
 
     def _propose(self) -> tuple[optuna.Trial, Configuration]:
         from optuna.samplers import TPESampler
@@ -190,83 +170,20 @@ class _Search:
         def consider(iteration: int, value: float) -> None:
             trial.report(value, iteration)
             if iteration != checkpoints[-1] and not is_first and trial.should_prune():
-                raise _GivenUp
+                raise GivenUp
 
-        finished = self._judge(
+        made = attempt(
+            self._validation,
             configuration,
             checkpoints,
             trial.params,
+            self._clock,
             consider,
-            is_first=is_first,
+            None if is_first else self._reference,
         )
-        self._record(trial, finished)
-
-    def _judge(
-        self,
-        configuration: Configuration,
-        checkpoints: tuple[int, ...],
-        point: dict[str, Any],
-        consider: Callable[[int, float], None],
-        *,
-        is_first: bool,
-    ) -> FinishedTrial:
-        """One fit and what came of it; the first one is what the others are compared with."""
-        began = time.monotonic()
-        values: dict[int, float] = {}
-        by_user: dict[int, NDArray[np.float64]] = {}
-
-        def on_checkpoint(iteration: int, ndcg: NDArray[np.float64]) -> None:
-            values[iteration] = float(ndcg.mean())
-            by_user[iteration] = ndcg
-            consider(iteration, values[iteration])
-
-        def on_iteration() -> None:
-            if self._left() <= 0:
-                raise _TimeIsUp
-            if self._budget.time is not None and not is_first:
-                share = (time.monotonic() - began) / self._budget.time.total_seconds()
-                if share > _LARGEST_SHARE and len(values) < len(checkpoints):
-                    raise _TooSlow
-
-        complete = True
-        try:
-            judge(
-                self._validation,
-                configuration,
-                checkpoints,
-                on_checkpoint,
-                on_iteration,
-            )
-        except _GivenUp:
-            complete = False
-        except _TooSlow:
-            complete = bool(values)  # what was judged by then stands, with fewer iterations
-        gain = error = None
-        if values:
-            iterations = max(values, key=lambda step: (values[step], -step))
-            configuration = replace(
-                configuration, als=replace(configuration.als, iterations=iterations)
-            )
-            if is_first:
-                self._reference = by_user[iterations]
-            if complete:
-                gain, error = self._compare(by_user[iterations])
-        return FinishedTrial(
-            point=point,
-            configuration=configuration,
-            values=values,
-            complete=complete,
-            gain=gain,
-            error=error,
-            seconds=round(time.monotonic() - began, 2),
-        )
-
-    def _compare(self, by_user: NDArray[np.float64]) -> tuple[float | None, float | None]:
-        if self._reference is None:
-            return None, None
-        difference = by_user - self._reference
-        error = difference.std(ddof=1) / np.sqrt(len(difference))
-        return float(difference.mean()), float(error)
+        if is_first:
+            self._reference = made.by_user
+        self._record(trial, made.trial)
 
     def _measure_reference(self) -> None:
         """The first trial once more, for its NDCG by user: a search that goes on needs it."""
@@ -279,7 +196,7 @@ class _Search:
             self._first,
             (self._first.als.iterations,),
             keep,
-            lambda: None,
+            self._clock.check,
         )
 
     def _record(self, trial: optuna.Trial, finished: FinishedTrial) -> None:
@@ -295,7 +212,7 @@ class _Search:
         best = max((other.value for other in done), default=0.0)
         more = ""
         if self._budget.time is not None:
-            left = timedelta(seconds=max(self._left(), 0))
+            left = timedelta(seconds=max(self._clock.left(), 0))
             more = f", {write_duration(left)} left"
         if self._budget.trials is not None:
             more += f", {self._budget.trials - len(self._trials)} trials left"

@@ -18,12 +18,8 @@ from moovitamix.recommend import archive, metrics
 from moovitamix.recommend.als import AlsModel, bound_regularization, fit_als
 from moovitamix.recommend.configuration import Configuration
 from moovitamix.recommend.evaluation import EvaluationRules
-from moovitamix.recommend.matrix import (
-    MatrixParameters,
-    UserItemMatrix,
-    build_matrix,
-    select_users,
-)
+from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, select_users
+from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.split import discoveries, split_plays
 from moovitamix.recommend.top_n import score_users
 
