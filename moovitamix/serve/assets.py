@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from moovitamix.resources import Cache, Lake, Warehouse
-from moovitamix.settings import get_settings
 
 if TYPE_CHECKING:
     from moovitamix.serve.publish import Publication, Written
@@ -60,20 +59,15 @@ def generation(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Publish a new generation; until it is verified, readers see the one before."""
     from moovitamix.recommend.artifacts import load_current_matrix
-    from moovitamix.recommend.champion import (
-        load_champion,
-        read_new_releases,
-        read_recent_plays,
-    )
-    from moovitamix.serve.catalogue import read_catalogue
+    from moovitamix.recommend.champion import load_champion, read_recent_plays
+    from moovitamix.serve.catalogue import read_catalogue, read_wanted_releases
     from moovitamix.serve.publish import publish_generation
 
     store = lake.open()
     with warehouse.hold_erasures(), cache.connect() as client:
         champion, matrix = load_champion(warehouse, store), load_current_matrix(store)
-        catalogue, releases = read_catalogue(warehouse), None
-        if get_settings().new_releases:
-            releases = read_new_releases(warehouse, champion, matrix, catalogue.withdrawn)
+        catalogue = read_catalogue(warehouse)
+        releases = read_wanted_releases(warehouse, champion, matrix, catalogue)
         published = publish_generation(
             client,
             cache.prefix,

@@ -13,6 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from moovitamix.recommend.champion import Champion, read_new_releases
+from moovitamix.recommend.matrix import UserItemMatrix
+from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.resources import copy_out
 from moovitamix.settings import get_settings
 from moovitamix.warehouse.blocklist import BLOCKED_TRACKS
@@ -68,3 +71,16 @@ def read_catalogue(warehouse: Warehouse) -> Catalogue:
         favorite_genres=stated,
         withdrawn_users=gone["id"].to_numpy(),
     )
+
+
+def read_wanted_releases(
+    warehouse: Warehouse, champion: Champion, matrix: UserItemMatrix, catalogue: Catalogue
+) -> NewReleases | None:
+    """The new releases that lists keep places for; None where the setting wants none.
+
+    Raises:
+        StoreUnavailable: When Postgres does not answer.
+    """
+    if not get_settings().new_releases:
+        return None
+    return read_new_releases(warehouse, champion, matrix, catalogue.withdrawn)

@@ -26,6 +26,9 @@ CHECKS: dict[tuple[str, str], str] = {
     (USERS, "no_list_holds_what_was_heard"): "All that is recommended is new. On a sample.",
     (USERS, "no_list_holds_a_withdrawn_track"): "All can be played. On a sample.",
     (USERS, "every_list_is_ranked"): "Scores fall, no track comes twice. On a sample.",
+    (USERS, "lists_agree_with_fresh_ones"): (
+        "Computed anew from champion and matrix, lists are what they are. On a sample."
+    ),
     (USERS, "lists_with_repeats_are_ranked"): "Scores fall, no track comes twice. On a sample.",
     (USERS, "lists_with_repeats_can_be_played"): "None holds a withdrawn track. On a sample.",
     (TRACKS, "every_track_has_a_list"): "Each track of the champion has a list.",
@@ -52,7 +55,7 @@ def published_generation(
     from moovitamix.recommend.artifacts import load_current_matrix
     from moovitamix.recommend.champion import load_champion
     from moovitamix.serve import inspection, judgements
-    from moovitamix.serve.catalogue import read_catalogue
+    from moovitamix.serve.catalogue import read_catalogue, read_wanted_releases
     from moovitamix.serve.generations import read_current
 
     store = lake.open()
@@ -72,13 +75,15 @@ def published_generation(
                 "`moovitamix run` publishes again."
             )
             return
+        catalogue = read_catalogue(warehouse)
         found = inspection.inspect_generation(
             client,
             cache.prefix,
             current,
             champion=champion,
             matrix=matrix,
-            catalogue=read_catalogue(warehouse),
+            catalogue=catalogue,
+            releases=read_wanted_releases(warehouse, champion, matrix, catalogue),
         )
     for (asset, name), judgement in judge(found).items():
         yield _result(asset, name, judgement)
@@ -106,6 +111,7 @@ def judge(found: "Inspection") -> dict[tuple[str, str], "Judgement"]:
             users.lists, withdrawn
         ),
         (USERS, "every_list_is_ranked"): of.every_list_is_ranked(users.lists),
+        (USERS, "lists_agree_with_fresh_ones"): of.lists_agree(users.lists, found.fresh),
         (USERS, "lists_with_repeats_are_ranked"): of.every_list_is_ranked(found.repeats),
         (USERS, "lists_with_repeats_can_be_played"): of.no_list_holds_a_withdrawn_track(
             found.repeats, withdrawn

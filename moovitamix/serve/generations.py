@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from itertools import islice
 from typing import Literal, cast
 
 import msgspec
@@ -100,14 +101,9 @@ def keys_matching(client: redis.Redis, pattern: str) -> Iterator[list[bytes]]:
     Raises:
         redis.RedisError: When Redis does not answer.
     """
-    cursor = 0
-    while True:
-        cursor, keys = cast(
-            "tuple[int, list[bytes]]", client.scan(cursor, match=pattern, count=_KEYS_A_SCAN)
-        )
-        yield list(dict.fromkeys(keys))  # SCAN may name a key twice
-        if not cursor:
-            return
+    found = client.scan_iter(pattern, count=_KEYS_A_SCAN)  # of all nodes, on a cluster
+    while batch := list(islice(found, _KEYS_A_SCAN)):
+        yield list(dict.fromkeys(batch))  # SCAN may name a key twice
 
 
 def living_names(client: redis.Redis, prefix: str) -> set[str]:

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from moovitamix.recommend.champion import Champion
 from moovitamix.recommend.matrix import UserItemMatrix
+from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.serve.catalogue import Catalogue
 from moovitamix.serve.codec import DamagedValue, TopN, decode_list
 from moovitamix.serve.generations import Generation, Kind, key_of, redis_answering
+from moovitamix.serve.rankings import Rankings
 
 SAMPLE_SIZE = 1_000
+_RANKED_ANEW = 200
 _KEYS_PER_ROUND_TRIP = 1_000
 
 
@@ -51,6 +54,7 @@ class Inspection:
         overall: Popular tracks; None when that list is missing or damaged.
         heard: By user of the sample: the tracks heard.
         unheard: By user of the sample: how many tracks their list could have held.
+        fresh: By user, some of the sample: their list computed anew.
         catalogue: The warehouse's.
     """
 
@@ -62,6 +66,7 @@ class Inspection:
     overall: TopN | None
     heard: dict[int, NDArray[np.int64]]
     unheard: dict[int, int]
+    fresh: dict[int, TopN]
     catalogue: Catalogue
 
 
@@ -79,6 +84,7 @@ def inspect_generation(
     champion: Champion,
     matrix: UserItemMatrix,
     catalogue: Catalogue,
+    releases: NewReleases | None = None,
 ) -> Inspection:
     """Look at a generation from outside.
 
@@ -89,10 +95,18 @@ def inspect_generation(
         champion: Whose lists they are.
         matrix: The one they were made from.
         catalogue: The warehouse's.
+        releases: What has places of its own in the lists, as published.
 
     Raises:
         StoreUnavailable: When Redis does not answer.
     """
+    rankings = Rankings(
+        champion=champion,
+        matrix=matrix,
+        catalogue=catalogue,
+        releases=releases,
+        list_length=generation.list_length,
+    )
     cache = _Reader(client, prefix, generation.name)
     served = np.setdiff1d(matrix.users, catalogue.withdrawn_users)
     users = cache.sample("u", served)
@@ -113,8 +127,20 @@ def inspect_generation(
             else _count_unheard(tracks, catalogue.tracks)
             for user, tracks in heard.items()
         },
+        fresh=_ranked_anew(rankings, list(users.lists)),
         catalogue=catalogue,
     )
+
+
+def _ranked_anew(rankings: Rankings, users: list[int]) -> dict[int, TopN]:
+    chosen = np.array(users[:: max(1, len(users) // _RANKED_ANEW)], dtype=np.int64)
+    return {
+        int(user): TopN(tracks[:length], scores[:length])
+        for _, block in rankings.of_users(chosen).users()
+        for user, tracks, scores, length in zip(
+            block.ids, block.tracks, block.scores, block.lengths, strict=True
+        )
+    }
 
 
 class _Reader:

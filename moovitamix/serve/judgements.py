@@ -15,6 +15,9 @@ from moovitamix.serve.codec import TopN
 
 Lists = Mapping[int, TopN]
 
+# Twice what a float16 may be off by.
+_THREE_DIGITS = 2e-3
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -68,6 +71,25 @@ def every_list_is_ranked(lists: Lists) -> Judgement:
         for found in lists.values()
     )
     return Judgement(wrong == 0, {"lists looked at": len(lists), "out of order": wrong})
+
+
+def lists_agree(lists: Lists, fresh: Lists) -> Judgement:
+    """Whether lists are those that the same rule gives now.
+
+    Scores are compared place by place, as far as the cache's three digits tell them apart; which
+    of two equal tracks comes first may depend on how many users are ranked at once.
+
+    Args:
+        lists: By owner.
+        fresh: The same, newly computed, of some of them.
+    """
+    compared = [(lists[owner], found) for owner, found in fresh.items() if owner in lists]
+    other = sum(
+        len(found.ids) != len(wanted.ids)
+        or not np.allclose(found.scores, wanted.scores, rtol=_THREE_DIGITS, atol=_THREE_DIGITS)
+        for found, wanted in compared
+    )
+    return Judgement(other == 0, {"lists looked at": len(compared), "others": other})
 
 
 def the_popular_list_is_full(entries: int, tracks: int, list_length: int) -> Judgement:
