@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import cast
 
 import msgspec
@@ -79,13 +80,7 @@ def _owner(key: bytes) -> int | None:
 
 
 def _keys(client: redis.Redis, pattern: str) -> Iterator[list[bytes]]:
-    """All keys that match, in batches."""
-    cursor = 0
-    while True:
-        cursor, keys = cast(
-            "tuple[int, list[bytes]]",
-            client.scan(cursor, match=pattern, count=_KEYS_A_ROUND_TRIP),
-        )
-        yield list(set(keys))  # SCAN may name a key twice
-        if not cursor:
-            return
+    """All keys that match, on all nodes of a cluster, in batches."""
+    found = cast("Iterator[bytes]", client.scan_iter(pattern, count=_KEYS_A_ROUND_TRIP))
+    while batch := list(islice(found, _KEYS_A_ROUND_TRIP)):
+        yield list(set(batch))  # SCAN may name a key twice
