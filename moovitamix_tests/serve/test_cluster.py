@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import cast
 
 import msgspec
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from moovitamix.errors import StoreUnavailable
 from moovitamix.resources import Cache
@@ -17,7 +20,7 @@ from moovitamix.serve.people import erase_keys
 from moovitamix.serve.publish import Publication, publish_generation
 from moovitamix.serve.recommender import Recommender
 from moovitamix_tests.serve.world import NAMESPACE, World
-from moovitamix_tests.valkey_cluster import NODES
+from moovitamix_tests.valkey_cluster import NODES, running_cluster
 
 
 @pytest.fixture
@@ -95,6 +98,23 @@ def test_an_erased_user_is_gone_from_every_node_and_generation(
     assert now is not None
     assert now.name == present.name != former.name
     assert now.keys["u"] == present.keys["u"] - 1
+
+
+def test_a_cluster_that_goes_away_is_said_to_be_unavailable(tmp_path: Path, world: World) -> None:
+    with (
+        running_cluster(tmp_path) as url,
+        Cache(url=url, namespace=NAMESPACE).connect() as client,
+    ):
+        publish(client, world)
+        reader = Recommender(client, NAMESPACE)
+        assert reader.recommend(5).items
+        of_nodes = cast("redis.RedisCluster", client)
+        for node in of_nodes.get_primaries():  # type: ignore[no-untyped-call]  # theirs
+            with redis.Redis(port=int(node.port), retry=Retry(NoBackoff(), 0)) as server:
+                server.shutdown(nosave=True)
+
+        with pytest.raises(StoreUnavailable, match="doctor"):
+            reader.recommend(5)
 
 
 @pytest.mark.xfail(
