@@ -1,7 +1,10 @@
 """Everything that crosses stages: the jobs, and when they run by themselves."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
 
+from moovitamix.errors import StoreUnavailable
 from moovitamix.partitions import daily
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.settings import get_settings
@@ -67,6 +70,76 @@ housekeeping_daily = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 
-JOBS = (ingest_day, retrain, refresh_serving, housekeeping)
+
+@dg.op(description="Prolong the life of the lists that are served; see `serve/life.py`.")
+def prolong(context: dg.OpExecutionContext, cache: Cache) -> None:
+    """No asset: it makes no list, and what was materialized stays what it was."""
+    from moovitamix.serve.life import renew
+
+    with cache.connect() as client:
+        renewal = renew(client, cache.prefix)
+    served = renewal.generation
+    if served is None:
+        context.log.warning("Nothing is served any more: the sensor keep_serving publishes again.")
+        return
+    context.log.info(f"{served.name} is served until {served.expires_at:%Y-%m-%d %H:%M} UTC")
+    if renewal.missing:
+        context.log.warning(f"{renewal.missing} of its lists are gone: publish again.")
+
+
+@dg.job(description="Prolong the life of what is served, where no successor has come in time.")
+def renew_serving() -> None:
+    """Asked for by the sensor `keep_serving`."""
+    prolong()
+
+
+@dg.sensor(
+    jobs=[refresh_serving, renew_serving],
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Publishes again when nothing is served (a flush, an eviction), and renews what is about "
+        "to expire because no newer day came."
+    ),
+)
+def keep_serving(
+    context: dg.SensorEvaluationContext, warehouse: Warehouse, cache: Cache
+) -> dg.RunRequest | dg.SkipReason:
+    """What is needed is told by `serve/upkeep.py`."""
+    from moovitamix.recommend import registry
+    from moovitamix.serve.generations import read_current
+    from moovitamix.serve.upkeep import upkeep
+
+    try:
+        with warehouse.connect() as connection:
+            champion = registry.champion(connection)
+        with cache.connect() as client:
+            current = read_current(client, cache.prefix)
+    except StoreUnavailable as error:
+        return dg.SkipReason(f"A store does not answer; looked at again in five minutes. {error}")
+    needed = upkeep(
+        current,
+        champion.version if champion else None,
+        datetime.now(UTC),
+        under_way=_is_under_way(context.instance, refresh_serving.name),
+    )
+    if needed.need is None:
+        return dg.SkipReason(needed.why)
+    job = refresh_serving if needed.need == "publish" else renew_serving
+    return dg.RunRequest(run_key=needed.key, job_name=job.name, tags={"moovitamix/why": needed.why})
+
+
+def _is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
+    unfinished = [
+        dg.DagsterRunStatus.QUEUED,
+        dg.DagsterRunStatus.NOT_STARTED,
+        dg.DagsterRunStatus.STARTING,
+        dg.DagsterRunStatus.STARTED,
+    ]
+    return bool(instance.get_runs(dg.RunsFilter(job_name=job, statuses=unfinished), limit=1))
+
+
+JOBS = (ingest_day, retrain, refresh_serving, renew_serving, housekeeping)
 SCHEDULES = (ingest_daily, housekeeping_daily)
+SENSORS = (keep_serving,)
 PARTITIONS = daily

@@ -16,6 +16,7 @@ from moovitamix.commands.accept_reset import accept_reset
 from moovitamix.commands.block import block
 from moovitamix.commands.days import days
 from moovitamix.commands.exports import exports
+from moovitamix.commands.generations import generations
 from moovitamix.commands.models import models
 from moovitamix.commands.quarantine import quarantine
 from moovitamix.commands.terms import DAY, console
@@ -311,7 +312,7 @@ def doctor() -> None:
 
 
 source.add_command(accept_reset)
-for group in (models, quarantine, days, block, exports, users_group):
+for group in (models, generations, quarantine, days, block, exports, users_group):
     cli.add_command(group)
 
 

@@ -41,6 +41,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         ),
         jobs=automation.JOBS,
         schedules=automation.SCHEDULES,
+        sensors=automation.SENSORS,
         resources={**default_resources(), **(resources or {})},
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},
         # A process for each step would cost two to four seconds a step; work inside a step is

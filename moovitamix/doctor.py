@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from typing import cast
 
 from pydantic import SecretStr
 from rich import box
@@ -64,7 +65,10 @@ def _masked(url: str) -> str:
 
 
 def examine(console: Console) -> bool:
-    """Run every examination and print how it went; whether all is well."""
+    """Run every examination and print how it went; whether all is well.
+
+    What works, but may fail later, is a warning: all is still well.
+    """
     settings = get_settings()
     examinations: list[tuple[str, Callable[[Settings], str]]] = [
         ("Python", _python),
@@ -78,6 +82,8 @@ def examine(console: Console) -> bool:
     for name, examination in examinations:
         try:
             console.print(f"  [green]✓[/] {name:<10} {escape(examination(settings))}")
+            for concern in _redis_memory(settings) if name == "Redis" else ():
+                console.print(f"  [yellow]![/] {name:<10} {escape(concern)}")
         except (MoovitaMixError, OSError) as error:
             well = False
             console.print(f"  [red]✗[/] {name:<10} {escape(str(error))}")
@@ -133,6 +139,25 @@ def _redis(settings: Settings) -> str:
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
         raise MoovitaMixError(f"It is version {version}; 6.2 or newer is needed.")
     return f"{'yours' if settings.redis_url else 'embedded'}, speaks Redis {version}"
+
+
+def _redis_memory(settings: Settings) -> list[str]:
+    """What may go wrong with the memory of a Redis that answers."""
+    if settings.redis_url is None and not services.running()["valkey"]:
+        return []
+    import redis
+
+    from moovitamix.resources import Cache
+    from moovitamix.serve.memory import memory_concerns, read_memory
+
+    cache = Cache()
+    with cache.connect() as client:
+        if isinstance(cast("object", client), redis.RedisCluster):
+            return ["It is a cluster: its memory was NOT CHECKED. Look at each of its nodes."]
+        try:
+            return memory_concerns(read_memory(client, cache.prefix))
+        except StoreUnavailable as error:
+            return [f"Its memory was NOT CHECKED: {error}"]
 
 
 def _lake(settings: Settings) -> str:

@@ -118,6 +118,7 @@ class MainJob:
             return
         if self.report.news or not self._is_served(champion.version):
             self._serve()
+        self._renew()
 
     def train(self, tune: str | None, trials: int | None) -> None:
         """Train now, whether or not there is a champion; publish when another one is promoted.
@@ -156,6 +157,15 @@ class MainJob:
             ready = trained and self._matrix_is_the_champions()
             only_serve = ["user_top_n", "similar_tracks", "popular_tracks"] if ready else None
             self._execute("refresh_serving", only=only_serve)
+
+    def _renew(self) -> None:
+        """Let what is served live on, where nothing newer has taken its place."""
+        from moovitamix.resources import Cache
+        from moovitamix.serve.life import renew
+
+        cache = Cache()
+        with cache.connect() as client:
+            renew(client, cache.prefix)
 
     def _matrix_is_the_champions(self) -> bool:
         from moovitamix.recommend.artifacts import current_matrix

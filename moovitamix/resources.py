@@ -231,22 +231,14 @@ class Cache(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def connect(self) -> Iterator[redis.Redis]:
-        """A client that answers bytes, closed at the end of the block.
+        """A client that answers bytes, closed at the end of the block; of a cluster too.
 
         Raises:
             StoreUnavailable: When Redis does not answer.
         """
-        import redis
+        from moovitamix.serve.connection import open_redis
 
-        client = redis.Redis.from_url(self.address(), socket_connect_timeout=5)
-        try:
-            client.ping()
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            client.close()
-            raise StoreUnavailable(
-                f"Redis does not answer: {error}. "
-                "Start it or correct MOOVITAMIX_REDIS_URL; `moovitamix doctor` tests it."
-            ) from error
+        client = open_redis(self.address())
         try:
             yield client
         finally:

@@ -223,6 +223,7 @@ def test_every_job_and_schedule_says_what_it_is_for(definitions: dg.Definitions)
         "ingest_day",
         "retrain",
         "refresh_serving",
+        "renew_serving",
         "housekeeping",
     }
     for job in jobs:

@@ -185,8 +185,10 @@ def promote(version: int, by: str | None, reason: str | None) -> None:
 def rollback(by: str | None, reason: str | None) -> None:
     """Make the champion's predecessor the champion again, and pin it.
 
-    Until `models unpin` trainings are evaluated and judged, but none is promoted.
+    Its lists are served at once where the cache still has them. Until `models unpin` trainings are
+    evaluated and judged, but none is promoted.
     """
+    from moovitamix.commands.generations import serve_again
     from moovitamix.recommend import registry, succession
     from moovitamix.resources import Warehouse
 
@@ -199,7 +201,7 @@ def rollback(by: str | None, reason: str | None) -> None:
         champion = succession.roll_back(connection, name, reason)
     instead = f" again, instead of version {left.version}" if left else ""
     console.print(f"Version [bold]{champion.version}[/] is the champion{instead}.")
-    console.print(_NEXT)
+    console.print(serve_again(champion.version) or _NEXT)
     console.print(_PINNED)
 
 

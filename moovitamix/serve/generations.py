@@ -145,7 +145,7 @@ def redis_answering() -> Iterator[None]:
         raise StoreUnavailable(
             f"Redis is full: {error}. Raise its maxmemory: three generations have to fit."
         ) from error
-    except redis.RedisError as error:
+    except (redis.RedisError, redis.RedisClusterException) as error:  # not one a kind of the other
         raise StoreUnavailable(
             f"Redis did not do as asked: {error}. `moovitamix doctor` tests it."
         ) from error

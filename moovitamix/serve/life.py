@@ -94,8 +94,8 @@ def make_current(client: redis.Redis, prefix: str, generation: Generation) -> No
 def renew(client: redis.Redis, prefix: str, *, below: timedelta = RENEW_BELOW) -> Renewal:
     """Prolong the life of what is current where it is about to end and no successor has come.
 
-    Costs two round trips where there is nothing to do. May be called by any number of processes at
-    once, and killed anywhere: the next call goes on.
+    Costs three round trips where there is nothing to do. May be called by any number of processes
+    at once, and killed anywhere: the next call goes on.
 
     Args:
         client: Answers bytes.
@@ -156,15 +156,18 @@ def switch_to(client: redis.Redis, prefix: str, generation: Generation) -> Gener
     with redis_answering():
         _refuse_in_part(client, prefix, generation)
         described = cast("bytes | None", client.get(meta_key(prefix, generation.name)))
+        whole = read_generation(described)
         until = _present(client) + TIME_TO_LIVE
-        prolonged = _prolong(client, prefix, described, until)
-    if prolonged is None:
+        if whole is not None and whole.expires_at < until:
+            prolonged = _prolong(client, prefix, described, until)
+            whole = prolonged[0] if prolonged else None
+    if whole is None:
         raise NotWhole(
             f"{generation.name} has just changed or expired. See what is there: "
             "`moovitamix generations list`."
         )
-    make_current(client, prefix, prolonged[0])
-    return prolonged[0]
+    make_current(client, prefix, whole)
+    return whole
 
 
 def _refuse_in_part(client: redis.Redis, prefix: str, generation: Generation) -> None:
@@ -206,9 +209,8 @@ def _look(
     pipeline = client.pipeline(transaction=False)
     pipeline.ttl(current_key(prefix))
     pipeline.get(meta_key(prefix, name.decode()))
-    pipeline.time()
-    left, described, (seconds, _) = pipeline.execute()
-    return name, timedelta(seconds=left), described, datetime.fromtimestamp(seconds, UTC)
+    left, described = pipeline.execute()
+    return name, timedelta(seconds=left), described, _present(client)
 
 
 def _prolong(

@@ -22,8 +22,11 @@ from moovitamix.recommend.champion import Champion
 from moovitamix.recommend.criteria import Criterion
 from moovitamix.recommend.gate import Decision
 from moovitamix.resources import Warehouse
+from moovitamix.serve.generations import key_of, read_current
 from moovitamix.serve.publish import publish_generation
+from moovitamix.settings import get_settings
 from moovitamix_tests.commands.conftest import Command
+from moovitamix_tests.serve.test_generations import publish as publish_lists
 from moovitamix_tests.serve.world import World, load_catalogue, make_world
 
 CRITERION = Criterion("users to judge by", "400", "at least 50", passed=True)
@@ -155,6 +158,35 @@ def test_a_rollback_pins_until_it_is_unpinned(command: Command, warehouse: Wareh
     assert isinstance(command("models", "unpin").exception, NothingToDo)
 
 
+def test_a_rollback_serves_the_predecessors_lists_at_once_where_they_are_whole(
+    command: Command, valkey: redis.Redis, warehouse: Warehouse, trained: World
+) -> None:
+    assert trained
+    prefix = warehouse.schema_name
+    before, newest = (publish_lists(valkey, version, prefix) for version in (1, 2))
+    told = command("models", "rollback").output
+    served = read_current(valkey, prefix)
+    assert served is not None
+    assert served.name == before.name
+    assert before.name in told
+    listed = command("generations", "list").output
+    assert before.name in listed
+    assert newest.name in listed
+    assert command("generations", "switch", newest.name).exit_code == 0
+    valkey.delete(key_of(prefix, before.name, "u", 1))
+    refused = command("generations", "switch", before.name).exception
+    assert isinstance(refused, NothingToDo)
+    assert "1 of 2501 keys are gone" in str(refused)
+    assert isinstance(command("generations", "switch", "v9").exception, NothingToDo)
+
+
+def test_generations_are_renewed_by_hand_too(command: Command, valkey: redis.Redis) -> None:
+    assert "empty" in command("generations", "list").output
+    assert isinstance(command("generations", "renew").exception, NothingToDo)
+    publish_lists(valkey, 1, get_settings().namespace)
+    assert "nothing to renew yet" in " ".join(command("generations", "renew").output.split())
+
+
 def test_what_cannot_be_loaded_is_not_promoted(
     command: Command, lake: LakeStore, trained: World
 ) -> None:
@@ -200,5 +232,5 @@ def test_what_is_promoted_by_hand_is_served_by_the_next_run(
     assert "Made the champion by hand" in cast("StringIO", told_at_the_end.file).getvalue()
     publish(3)
     assert job._is_served(3)
-    command("models", "rollback")
-    assert not job._is_served(2)
+    command("models", "rollback")  # its lists are still in the cache
+    assert job._is_served(2)

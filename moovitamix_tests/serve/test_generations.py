@@ -34,10 +34,10 @@ AS_OF = date(2026, 11, 22)
 USERS = np.arange(1, 2_501, dtype=np.int64)
 
 
-def begin(client: redis.Redis, version: int = 1) -> GenerationWriter:
+def begin(client: redis.Redis, version: int = 1, prefix: str = PREFIX) -> GenerationWriter:
     return GenerationWriter(
         client,
-        PREFIX,
+        prefix,
         model_version=version,
         algorithm="als",
         as_of=AS_OF,
@@ -52,8 +52,8 @@ def lists_of(version: int, users: NDArray[np.int64] = USERS) -> list[bytes]:
     return encode_block(ids, np.linspace(1, 0.1, 10)[None, :].repeat(len(users), axis=0))
 
 
-def publish(client: redis.Redis, version: int = 1) -> Generation:
-    with begin(client, version) as writer:
+def publish(client: redis.Redis, version: int = 1, prefix: str = PREFIX) -> Generation:
+    with begin(client, version, prefix) as writer:
         writer.write("u", USERS, lists_of(version))
         writer.write_popular_overall(encode_list(np.array([version]), np.array([9.0]), exact=True))
         return writer.make_current()

@@ -1,0 +1,121 @@
+"""The commands `generations list`, `generations switch` and `generations renew`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+from rich import box
+from rich.table import Table
+
+from moovitamix.commands.terms import console
+
+if TYPE_CHECKING:
+    from moovitamix.serve.generations import Generation
+
+
+@click.group()
+def generations() -> None:
+    """What is in the cache: which lists are served, and which could be again."""
+
+
+@generations.command("list")
+def list_generations() -> None:
+    """All generations that are whole and have not expired, the newest first."""
+    from moovitamix.resources import Cache
+    from moovitamix.serve.generations import read_current
+    from moovitamix.serve.life import living
+
+    cache = Cache()
+    with cache.connect() as client:
+        found, current = living(client, cache.prefix), read_current(client, cache.prefix)
+    if not found:
+        console.print("The cache is empty: [bold]moovitamix run[/] publishes.")
+        return
+    table = Table(
+        "generation", "published (UTC)", "expires (UTC)", "lists", "", box=box.SIMPLE_HEAD
+    )
+    for one in found:
+        served = current is not None and one.name == current.name
+        lists = f"{sum(one.keys.values()):,}"
+        state = "[green]served[/]" if served else ""
+        table.add_row(one.name, _when(one.published_at), _when(one.expires_at), lists, state)
+    console.print(table)
+
+
+@generations.command()
+@click.argument("name")
+def switch(name: str) -> None:
+    """Serve the generation NAME again, at once, and for a day.
+
+    It is looked through first: one that is not whole is refused. What was withdrawn or blocked
+    since it was published may be in its lists; the HTTP API leaves that out. The next publication
+    takes its place: to keep a model from being served, `moovitamix models rollback`.
+    """
+    from moovitamix.errors import NothingToDo
+    from moovitamix.resources import Cache
+    from moovitamix.serve.life import living, switch_to
+
+    cache = Cache()
+    with cache.connect() as client:
+        named = [one for one in living(client, cache.prefix) if one.name == name]
+        if not named:
+            raise NothingToDo(
+                f"There is no generation {name}, or no more: `moovitamix generations list` shows "
+                "which there are."
+            )
+        served = switch_to(client, cache.prefix, named[0])
+    console.print(_told(served))
+
+
+@generations.command("renew")
+def renew_current() -> None:
+    """Let what is served live for another day when less than a third of its life is left.
+
+    The sensor `keep_serving`, the HTTP API and `moovitamix run` do the same by themselves.
+    """
+    from moovitamix.errors import NothingToDo
+    from moovitamix.resources import Cache
+    from moovitamix.serve.life import renew
+
+    cache = Cache()
+    with cache.connect() as client:
+        renewal = renew(client, cache.prefix)
+    if renewal.generation is None:
+        raise NothingToDo("Nothing is served: `moovitamix run` publishes.")
+    if renewal.missing:
+        console.print(
+            f"[yellow]{renewal.missing:,} of its lists are gone:[/] publish again with "
+            "[bold]moovitamix run[/]"
+        )
+    console.print(_told(renewal.generation) if renewal.renewed else _young(renewal.generation))
+
+
+def serve_again(version: int) -> str | None:
+    """Serve the newest whole generation of a model version; None where none is to be had."""
+    from moovitamix.errors import StoreUnavailable
+    from moovitamix.resources import Cache
+    from moovitamix.serve.life import NotWhole, living, switch_to
+
+    cache = Cache()
+    try:
+        with cache.connect() as client:
+            for one in living(client, cache.prefix):
+                if one.model_version == version:
+                    return _told(switch_to(client, cache.prefix, one))
+    except (StoreUnavailable, NotWhole):
+        pass  # the next publication serves it, as said instead
+    return None
+
+
+def _told(served: Generation) -> str:
+    return f"[bold]{served.name}[/] is served until {_when(served.expires_at)} UTC."
+
+
+def _young(served: Generation) -> str:
+    return f"{_told(served)} There is nothing to renew yet."
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
