@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import os
 import re
 import shutil
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable
@@ -35,7 +37,7 @@ def print_settings(console: Console) -> None:
     settings = get_settings()
     table = Table("variable", "value", "meaning", box=box.SIMPLE_HEAD)
     for name, declared in Settings.model_fields.items():
-        variable = f"MOOVITAMIX_{name.upper()}"
+        variable = Settings.variable(name)
         value = _shown(getattr(settings, name))
         origin = "" if os.environ.get(variable) else "[dim] (default)[/]"
         table.add_row(variable, f"{escape(value)}{origin}", escape(declared.description or ""))
@@ -78,6 +80,8 @@ def examine(console: Console) -> bool:
         ("lake", _lake),
         ("source", _source),
     ]
+    if settings.mlflow_tracking_uri is not None:
+        examinations.append(("MLflow", _mlflow))
     well = True
     for name, examination in examinations:
         try:
@@ -196,3 +200,27 @@ def _source(settings: Settings) -> str:
         ) from error
     page = decode_page(TRACKS, body, where=settings.source_url)
     return f"{settings.source_url} speaks the contract, {page.total or 0:,} tracks"
+
+
+def _mlflow(settings: Settings) -> str:
+    uri = settings.mlflow_tracking_uri.get_secret_value() if settings.mlflow_tracking_uri else ""
+    shown = _masked(uri) if "://" in uri else uri
+    if importlib.util.find_spec("mlflow") is None:
+        raise MoovitaMixError(
+            "MLFLOW_TRACKING_URI is set and MLflow is not installed: "
+            "`pip install 'moovitamix[mlflow]'`, or unset it."
+        )
+    if not uri.startswith(("http://", "https://")):
+        return f"{shown} is no server's address; `moovitamix models mirror` tries it"
+    parts = urllib.parse.urlsplit(uri)
+    place = parts.netloc.rpartition("@")[2]
+    address = f"{parts.scheme}://{place}{parts.path.rstrip('/')}/health"
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - http, see above
+            answer.read(1_000)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise StoreUnavailable(
+            f"{shown} does not answer: {type(error).__name__}. Promotions do not wait for it; "
+            "start it or correct MLFLOW_TRACKING_URI, then `moovitamix models mirror`."
+        ) from error
+    return f"{shown} answers"

@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     """Everything that can be configured. With nothing set, all runs on this machine.
 
     Each field is read from the environment variable of its name, upper case, prefixed by
-    `MOOVITAMIX_`. An empty variable counts as unset.
+    `MOOVITAMIX_`; MLflow's own has the name that MLflow gives it. An empty variable counts
+    as unset.
     """
 
     model_config = SettingsConfigDict(
@@ -110,6 +111,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Files of models, matrices and features younger than so many days are kept.",
     )
+    mlflow_tracking_uri: SecretStr | None = Field(
+        default=None,
+        validation_alias="MLFLOW_TRACKING_URI",
+        description="Model versions are mirrored to this MLflow server. Unset: nowhere.",
+    )
     now: Annotated[datetime, AfterValidator(_in_utc)] | None = Field(
         default=None,
         description="A simulated present (ISO 8601), for trials. Unset: the system's clock.",
@@ -128,6 +134,12 @@ class Settings(BaseSettings):
         default=True,
         description="false: lists keep no place for new releases, whatever the model version says.",
     )
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """The environment variable that a field is read from."""
+        alias = cls.model_fields[field].validation_alias
+        return alias if isinstance(alias, str) else f"MOOVITAMIX_{field.upper()}"
 
     @property
     def home_path(self) -> Path:
@@ -150,6 +162,11 @@ class Settings(BaseSettings):
         return self.now or datetime.now(UTC)
 
 
+def _variable(place: tuple[int | str, ...]) -> str:
+    name = ".".join(str(part) for part in place)
+    return name if name.isupper() else f"MOOVITAMIX_{name.upper()}"
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """The settings of this process, read from the environment at the first call.
@@ -161,7 +178,7 @@ def get_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         lines = [
-            f"MOOVITAMIX_{'.'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            f"{_variable(fault['loc'])}: {fault['msg']}"
             for fault in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsError(

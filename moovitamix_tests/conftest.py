@@ -38,7 +38,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     from moovitamix.settings import get_settings
 
     for name in os.environ:
-        if name.upper().startswith("MOOVITAMIX_") and name != "MOOVITAMIX_FIRST_DAY":
+        if name.upper().startswith(("MOOVITAMIX_", "MLFLOW_")) and name != "MOOVITAMIX_FIRST_DAY":
             monkeypatch.delenv(name)
     monkeypatch.setenv("MOOVITAMIX_HOME", str(tmp_path / "home"))
     get_settings.cache_clear()

@@ -37,6 +37,11 @@ VARIABLES = {
     "MOOVITAMIX_NEW_RELEASES": ("false", "new_releases", False),
     "MOOVITAMIX_TUNE": ("1h30m", "tune", timedelta(minutes=90)),
     "MOOVITAMIX_TUNE_FIRST": ("90s", "tune_first", timedelta(seconds=90)),
+    "MLFLOW_TRACKING_URI": (
+        "https://me:pw@mlflow",
+        "mlflow_tracking_uri",
+        SecretStr("https://me:pw@mlflow"),
+    ),
     "MOOVITAMIX_NOW": ("2026-11-22T08:00", "now", datetime(2026, 11, 22, 8, tzinfo=UTC)),
 }
 
@@ -59,6 +64,7 @@ def test_each_variable_is_read_into_its_field(
 
 def test_every_field_has_a_variable_here_and_a_description() -> None:
     assert set(Settings.model_fields) == {field for _, field, _ in VARIABLES.values()}
+    assert set(VARIABLES) == {Settings.variable(field) for field in Settings.model_fields}
     assert all(field.description for field in Settings.model_fields.values())
 
 

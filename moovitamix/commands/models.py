@@ -1,4 +1,4 @@
-"""The commands `models list`, `show`, `compare`, `promote`, `rollback` and `unpin`."""
+"""The commands `models list`, `show`, `compare`, `promote`, `rollback`, `unpin`; and the group."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from moovitamix.commands.mirror import mirror_models, tell_mirror
 from moovitamix.commands.terms import console, system_user
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ def _named(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group()
 def models() -> None:
     """The model registry: which versions there are, which one is served, and why."""
+
+
+models.add_command(mirror_models)
 
 
 @models.command("list")
@@ -178,6 +182,7 @@ def promote(version: int, by: str | None, reason: str | None) -> None:
     console.print(_NEXT)
     if pinned:
         console.print(_PINNED)
+    tell_mirror()
 
 
 @models.command()
@@ -203,6 +208,7 @@ def rollback(by: str | None, reason: str | None) -> None:
     console.print(f"Version [bold]{champion.version}[/] is the champion{instead}.")
     console.print(serve_again(champion.version) or _NEXT)
     console.print(_PINNED)
+    tell_mirror()
 
 
 @models.command()
@@ -219,6 +225,7 @@ def unpin(by: str | None, reason: str | None) -> None:
         f"The pin of {_when(pinned.decided_at)} is off. The gate decides about the next training; "
         "candidates from before stay what they are."
     )
+    tell_mirror()
 
 
 def _refuse_unsound(version: ModelVersion) -> None:

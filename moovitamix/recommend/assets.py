@@ -234,9 +234,9 @@ def champion_model(
     better, and newer data for the champion's configuration is promoted unless shown to be worse.
     While a rollback pins the champion, nothing is promoted.
 
-    At the end, files of old versions are removed.
+    At the end, files of old versions are removed, and MLflow is told where it is configured.
     """
-    from moovitamix.recommend import prune, training, verdict
+    from moovitamix.recommend import mirror, prune, training, verdict
 
     champion, decision = training.settle_candidate(warehouse, context.run.run_id)
     context.log.info(
@@ -247,6 +247,9 @@ def champion_model(
         removed = prune.remove_old(warehouse, lake.open(), prune.configured_rule())
     except OSError as error:  # what was promoted is promoted; the next training tries again
         context.log.warning(f"Old files could not be removed from the lake: {error}")
+    mirrored = mirror.mirror(warehouse)
+    if mirrored is not None:
+        (context.log.info if mirrored.well else context.log.warning)(mirrored.told)
     return dg.MaterializeResult(
         metadata={
             "version": champion.version,
@@ -259,6 +262,7 @@ def champion_model(
             "why": dg.MetadataValue.md(verdict.markdown(decision)),
             "criteria": dg.MetadataValue.json([asdict(one) for one in decision.criteria]),
             "old_files_removed": removed,
+            **({"mlflow": mirrored.told} if mirrored is not None else {}),
         }
     )
 
