@@ -15,6 +15,7 @@ import pytest
 from moovitamix.definitions import STAGES, build_defs
 from moovitamix_tests import test_erasure as of_erased
 from moovitamix_tests.ingest import test_checks as of_pulls
+from moovitamix_tests.recommend import test_checks as of_models
 from moovitamix_tests.serve import test_assets as of_lists
 from moovitamix_tests.warehouse import test_expectations as of_slices
 from moovitamix_tests.warehouse import test_reconcile as of_counts
@@ -26,6 +27,7 @@ Check = tuple[str, str]
 FAULTS: dict[str, list[Collection[Check]]] = {
     "ingest": [of_pulls.FAULTS],
     "warehouse": [of_slices.FAULTS, of_tables.FAULTS, [of_counts.CHECK], [of_erased.CHECK]],
+    "recommend": [of_models.FAULTS],
     "serve": [of_lists.FAULTS],
 }
 
