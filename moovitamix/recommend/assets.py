@@ -239,9 +239,6 @@ def champion_model(
     from moovitamix.recommend import mirror, prune, training, verdict
 
     champion, decision = training.settle_candidate(warehouse, context.run.run_id)
-    context.log.info(
-        f"version {champion.version} is the champion. {decision.verdict}: {decision.reason}"
-    )
     removed: int | None = None
     try:
         removed = prune.remove_old(warehouse, lake.open(), prune.configured_rule())
@@ -250,6 +247,10 @@ def champion_model(
     mirrored = mirror.mirror(warehouse)
     if mirrored is not None:
         (context.log.info if mirrored.well else context.log.warning)(mirrored.told)
+    # Last: a run's progress shows what was said last.
+    context.log.info(
+        f"version {champion.version} is the champion. {decision.verdict}: {decision.reason}"
+    )
     return dg.MaterializeResult(
         metadata={
             "version": champion.version,

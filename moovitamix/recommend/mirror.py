@@ -95,7 +95,8 @@ def mirror(warehouse: Warehouse, patience: timedelta = PATIENCE) -> Mirrored | N
         return _failed(_shown(f"{type(error).__name__}: {error}"))
     count = len(snapshot["versions"])
     done = f"{changes} changes" if changes else "nothing was missing"
-    return Mirrored(well=True, told=f"MLflow shows all {count} versions: {done}.")
+    versions = "the one version" if count == 1 else f"all {count} versions"
+    return Mirrored(well=True, told=f"MLflow shows {versions}: {done}.")
 
 
 def read_snapshot(connection: psycopg.Connection, name: str) -> Snapshot:
