@@ -16,8 +16,10 @@ from moovitamix.commands.accept_reset import accept_reset
 from moovitamix.commands.block import block
 from moovitamix.commands.days import days
 from moovitamix.commands.exports import exports
+from moovitamix.commands.keys import keys
 from moovitamix.commands.models import models
 from moovitamix.commands.quarantine import quarantine
+from moovitamix.commands.serve import serve
 from moovitamix.commands.terms import DAY, console
 from moovitamix.commands.users import users as users_group
 from moovitamix.errors import MoovitaMixError, SettingsError
@@ -311,7 +313,7 @@ def doctor() -> None:
 
 
 source.add_command(accept_reset)
-for group in (models, quarantine, days, block, exports, users_group):
+for group in (models, quarantine, days, block, exports, users_group, serve, keys):
     cli.add_command(group)
 
 

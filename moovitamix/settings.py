@@ -124,6 +124,20 @@ class Settings(BaseSettings):
         description="The same for the first training, in `moovitamix run`. Unset: not at all.",
     )
 
+    api_keys: SecretStr | None = Field(
+        default=None,
+        description="Hashed keys of the HTTP API, or the path of a file of them. Unset: `api-keys` "
+        "under the home; without that file it is open, on loopback only.",
+    )
+    rate_limit: float = Field(
+        default=1_000.0,
+        ge=0,
+        description="Requests a second that a key may make of one worker of the API. 0: any.",
+    )
+    redis_cluster: bool = Field(
+        default=False, description="Whether the Redis URL is that of a cluster, for the API."
+    )
+
     @property
     def home_path(self) -> Path:
         """The home as an absolute path."""

@@ -36,6 +36,9 @@ VARIABLES = {
     "MOOVITAMIX_KEEP_DAYS": ("0", "keep_days", 0),
     "MOOVITAMIX_TUNE": ("1h30m", "tune", timedelta(minutes=90)),
     "MOOVITAMIX_TUNE_FIRST": ("90s", "tune_first", timedelta(seconds=90)),
+    "MOOVITAMIX_API_KEYS": ("./keys", "api_keys", SecretStr("./keys")),
+    "MOOVITAMIX_RATE_LIMIT": ("50", "rate_limit", 50.0),
+    "MOOVITAMIX_REDIS_CLUSTER": ("1", "redis_cluster", True),
     "MOOVITAMIX_NOW": ("2026-11-22T08:00", "now", datetime(2026, 11, 22, 8, tzinfo=UTC)),
 }
 
