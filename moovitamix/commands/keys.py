@@ -54,7 +54,7 @@ def create(name: str, scope: Scope, rate: float | None) -> None:
 
 @keys.command("list")
 def list_keys() -> None:
-    """Whose keys there are, and what they may."""
+    """Whose keys there are, what they may, and how their hashes begin."""
     found = _store().keys
     if found is None:
         console.print("There is no key: the API is open, and listens on loopback only.")

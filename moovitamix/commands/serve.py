@@ -17,7 +17,8 @@ from moovitamix.commands.terms import console
     show_default=True,
     help="Processes; each holds names and factors of its own, and limits rates by itself.",
 )
-def serve(host: str, port: int, workers: int) -> None:
+@click.option("--access-log/--no-access-log", default=True, help="A line of JSON a request.")
+def serve(host: str, port: int, workers: int, access_log: bool) -> None:
     """The HTTP API: recommendations, similar and popular tracks, in milliseconds.
 
     Without keys it is open, and listens on loopback only: `moovitamix keys create NAME` makes the
@@ -27,8 +28,8 @@ def serve(host: str, port: int, workers: int) -> None:
     Examples:
       moovitamix serve
       moovitamix serve --host 0.0.0.0 --workers 4
-      curl http://127.0.0.1:8000/users/51772/recommendations?limit=5
+      MOOVITAMIX_API_KEYS=./keys moovitamix serve --port 8080
     """
     from moovitamix.serve.http import server
 
-    server.serve(console, host, port, workers)
+    server.serve(console, host, port, workers, access_log=access_log)

@@ -12,8 +12,7 @@ import secrets
 import sys
 import threading
 from collections import deque
-from datetime import UTC, datetime
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 import msgspec
 
@@ -21,8 +20,8 @@ _EVERY = 0.25
 _WAITING = 100_000
 
 
-class Line(NamedTuple):
-    """What is logged of a request."""
+class Line(msgspec.Struct, omit_defaults=True):
+    """What is logged of a request; `at` in seconds since 1970."""
 
     at: float
     request_id: str
@@ -32,7 +31,7 @@ class Line(NamedTuple):
     tier: str
     milliseconds: float
     key: str
-    user: int | None
+    user: int | str | None = None
 
 
 class AccessLog:
@@ -44,6 +43,7 @@ class AccessLog:
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream
+        self._encoder = msgspec.json.Encoder()
         self._secret = secrets.token_bytes(32)
         self._lines: deque[Line] = deque(maxlen=_WAITING)  # who reads too slowly loses the oldest
         self._stopping = threading.Event()
@@ -63,23 +63,16 @@ class AccessLog:
         ended = False
         while not ended:
             ended = self._stopping.wait(_EVERY)
-            written = []
-            while self._lines:
-                written.append(self._told(self._lines.popleft()))
-            if written:
+            lines = [self._hashed(self._lines.popleft()) for _ in range(len(self._lines))]
+            if lines:
                 try:
-                    self._stream.write("".join(written))
+                    self._stream.write(self._encoder.encode_lines(lines).decode())
                     self._stream.flush()
                 except (OSError, ValueError):
                     return  # nobody reads the log any more
 
-    def _told(self, line: Line) -> str:
-        told = line._asdict()
-        told["at"] = datetime.fromtimestamp(line.at, UTC)
-        told["milliseconds"] = round(line.milliseconds, 3)
-        if line.user is None:
-            del told["user"]
-        else:
+    def _hashed(self, line: Line) -> Line:
+        if isinstance(line.user, int):
             keyed = hashlib.blake2b(b"%d" % line.user, key=self._secret, digest_size=8)
-            told["user"] = keyed.hexdigest()
-        return msgspec.json.encode(told).decode() + "\n"
+            line.user = keyed.hexdigest()
+        return line

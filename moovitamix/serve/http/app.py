@@ -12,21 +12,21 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import redis
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from starlette.applications import Starlette
+from starlette.routing import Router
 from threadpoolctl import threadpool_limits
 
 from moovitamix.errors import SettingsError
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.http.access import AccessLog
-from moovitamix.serve.http.documented import EXCEPTION_HANDLERS, documented_app
-from moovitamix.serve.http.gate import Gate, Limits
+from moovitamix.serve.http.documented import documented_app
+from moovitamix.serve.http.gate import Gate, Limits, TimeLimit
 from moovitamix.serve.http.keys import KeyStore
 from moovitamix.serve.http.metrics import Metrics
 from moovitamix.serve.http.reads import ListReader
@@ -138,7 +138,7 @@ def build_api(
     access = AccessLog() if features.access_log else None
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Any) -> AsyncIterator[None]:
         # One request's linear algebra is small: threads of BLAS would only get in each other's way.
         with threadpool_limits(1, "blas"):
             if background:
@@ -160,20 +160,26 @@ def build_api(
                 if access is not None:
                     access.close()
 
-    root = Starlette(
-        routes=list_routes(tiers),
+    # What is no hot path goes to the rest. Not a mount: a hot path under another method is to be
+    # told so (405), not looked for there. Without Starlette's middleware: the gate does its work.
+    documented = documented_app(reader, world, metrics)
+    root = Router(
+        list_routes(tiers),
+        default=TimeLimit(documented, limits.seconds, metrics),
         lifespan=lifespan,
-        exception_handlers=cast("Any", EXCEPTION_HANDLERS),
     )
-    # Not a mount: a hot path under another method is to be told so (405), not looked for there.
-    root.router.default = documented_app(reader, world, metrics)
     gate = Gate(root, keys, limits, metrics, access)
     return Api(
         app=gate, world=world, refresher=refresher, reader=reader, metrics=metrics, tiers=tiers
     )
 
 
-def from_settings() -> Gate:
+def from_settings_quiet() -> Gate:
+    """The same as `from_settings`, without an access log."""
+    return from_settings(access_log=False)
+
+
+def from_settings(*, access_log: bool = True) -> Gate:
     """The application as the environment says: what a server's worker calls."""
     settings = get_settings()
     configured = settings.api_keys.get_secret_value() if settings.api_keys else None
@@ -182,7 +188,8 @@ def from_settings() -> Gate:
     )
     limits = Limits(per_second=settings.rate_limit or None)
     keys = KeyStore(configured, settings.home_path)
-    return build_api(stores, keys=keys, limits=limits).app
+    features = Features(access_log=access_log)
+    return build_api(stores, keys=keys, limits=limits, features=features).app
 
 
 async def _watch_keys(keys: KeyStore) -> None:

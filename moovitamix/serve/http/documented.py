@@ -19,7 +19,12 @@ from starlette.exceptions import HTTPException
 from moovitamix import __version__
 from moovitamix.serve.http.metrics import CONTENT_TYPE, Metrics
 from moovitamix.serve.http.openapi import complete
-from moovitamix.serve.http.problems import MEDIA_TYPE, ProblemError, render_problem
+from moovitamix.serve.http.problems import (
+    MEDIA_TYPE,
+    ProblemError,
+    render_problem,
+    told_by_starlette,
+)
 from moovitamix.serve.http.reads import ListReader
 from moovitamix.serve.http.world import World
 
@@ -161,16 +166,10 @@ async def _problem_of_fault(request: Request, error: Exception) -> Response:
 
 
 async def _problem_of_http(request: Request, error: Exception) -> Response:
-    """What Starlette raises for paths and methods that are not there, as a problem."""
     del request
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = dict(getattr(error, "headers", None) or {})
-    details = {
-        404: "There is nothing under this path. See /docs.",
-        405: "This path does not take this method. See /docs.",
-    }
-    problem = ProblemError(status, details.get(status, "See /docs."))
-    return Response(render_problem(problem), status, headers, MEDIA_TYPE)
+    assert isinstance(error, HTTPException)  # noqa: S101 - by which it is registered
+    problem = told_by_starlette(error)
+    return Response(render_problem(problem), problem.status, problem.headers, MEDIA_TYPE)
 
 
 async def _problem_of_validation(request: Request, error: Exception) -> Response:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moovitamix.serve.http.access import AccessLog, Line
@@ -22,7 +23,7 @@ from moovitamix.serve.http.keys import ApiKey, KeyStore, recognize
 from moovitamix.serve.http.keys import Scope as KeyScope
 from moovitamix.serve.http.limits import TokenBucket
 from moovitamix.serve.http.metrics import Metrics
-from moovitamix.serve.http.problems import ProblemError, send_problem
+from moovitamix.serve.http.problems import ProblemError, send_problem, told_by_starlette
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
+        scope["app"] = self  # Starlette then raises what it would else send as plain text
         head = _read_head(scope)
         noted = scope["noted"] = Noted(self._request_id(head.request_id))
 
@@ -128,11 +130,8 @@ class Gate:
         except ProblemError as problem:
             if not noted.started:
                 await send_problem(noting, problem)
-        except TimeoutError:
-            if not noted.started:
-                taken = f"The answer took longer than {self.limits.seconds:g} s. Ask again later."
-                refusal = self._refusal("time", ProblemError(503, taken, {"Retry-After": "1"}))
-                await send_problem(noting, refusal)
+        except HTTPException as error:
+            await send_problem(noting, told_by_starlette(error))
         except Exception:
             # The message of an unforeseen error may hold anything: it goes to the log of errors.
             log.exception("Request %s failed", noted.request_id.decode())
@@ -152,8 +151,7 @@ class Gate:
             raise self._refusal("rate", _too_many(bucket))
         if head.length is not None or scope["method"] not in _READING:
             receive = self._bounded(receive, head.length)
-        async with asyncio.timeout(self.limits.seconds):
-            await self.app(scope, receive, send)
+        await self.app(scope, receive, send)
 
     def _request_id(self, sent: bytes | None) -> bytes:
         if sent is not None and _REQUEST_ID.fullmatch(sent):
@@ -242,6 +240,36 @@ class Gate:
             return message
 
         return bounded
+
+
+class TimeLimit:
+    """Gives up what takes too long. The lists' routes have limits of their own, in `tiers.py`.
+
+    Args:
+        app: What answers.
+        seconds: Until the answer has to be there.
+        metrics: Where it is counted; None: nowhere.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float, metrics: Metrics | None) -> None:
+        self._app = app
+        self._seconds = seconds
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request.
+
+        Raises:
+            ProblemError: When it took too long.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._app(scope, receive, send)
+        except TimeoutError:
+            if self._metrics is not None:
+                self._metrics.refused("time")
+            taken = f"The answer took longer than {self._seconds:g} s. Ask again later."
+            raise ProblemError(503, taken, {"Retry-After": "1"}) from None
 
 
 def _read_head(scope: Scope) -> _Head:

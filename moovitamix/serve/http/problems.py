@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.types import Send
 
 MEDIA_TYPE = "application/problem+json"
@@ -59,3 +60,13 @@ async def send_problem(send: Send, problem: ProblemError) -> None:
     ]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def told_by_starlette(error: HTTPException) -> ProblemError:
+    """What Starlette raises for paths and methods that are not there, as a problem."""
+    details = {
+        404: "There is nothing under this path. See /docs.",
+        405: "This path does not take this method. See /docs.",
+    }
+    detail = details.get(error.status_code, "See /docs.")
+    return ProblemError(error.status_code, detail, error.headers)

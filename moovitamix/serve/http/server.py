@@ -21,7 +21,7 @@ from moovitamix.settings import get_settings
 APPLICATION = "moovitamix.serve.http.app:from_settings"
 
 
-def serve(console: Console, host: str, port: int, workers: int) -> None:
+def serve(console: Console, host: str, port: int, workers: int, *, access_log: bool) -> None:
     """Serve until interrupted or terminated.
 
     Raises:
@@ -41,9 +41,10 @@ def serve(console: Console, host: str, port: int, workers: int) -> None:
         "Ctrl-C stops it."
     )
     figures = _shared_figures() if workers > 1 else None
+    application = APPLICATION if access_log else f"{APPLICATION}_quiet"
     try:
         uvicorn.run(
-            APPLICATION,
+            application,
             factory=True,
             host=host,
             port=port,

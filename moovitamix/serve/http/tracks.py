@@ -42,10 +42,12 @@ class Tracks:
     genre_starts: NDArray[np.int64]
     genre_places: NDArray[np.int32]
     _by_name: dict[str, int] = field(init=False)
+    _bounds: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         names = {name: genre for genre, name in enumerate(self.genre_names)}
         object.__setattr__(self, "_by_name", names)
+        object.__setattr__(self, "_bounds", np.concatenate(([0], self.ends)).astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,13 +62,12 @@ class Tracks:
 
     def members(self, ids: NDArray[np.int64]) -> list[bytes]:
         """The JSON members of tracks; names are null where the table does not know the track."""
-        ends, texts = self.ends, self.texts
-        told = []
-        for track, place in zip(ids.tolist(), self.places(ids).tolist(), strict=True):
-            if place < 0:
-                told.append(b'"track_id":%d,"name":null,"artist":null' % track)
-            else:
-                told.append(texts[ends[place - 1] if place else 0 : ends[place]])
+        texts, places = self.texts, self.places(ids)
+        # Where a place is -1 these are of the last track, and not used.
+        bounds = zip(self._bounds[places].tolist(), self._bounds[places + 1].tolist(), strict=True)
+        told = [texts[first:last] for first, last in bounds]
+        for lost in np.flatnonzero(places < 0).tolist():
+            told[lost] = b'"track_id":%d,"name":null,"artist":null' % ids[lost]
         return told
 
     def genre(self, wanted: str) -> int | None:

@@ -107,7 +107,7 @@ async def asking(
     await asyncio.to_thread(ready, api)
     root: Any = api.app.app
     async with (
-        root.router.lifespan_context(root),
+        root.lifespan_context(root),
         httpx.AsyncClient(transport=httpx.ASGITransport(api.app), base_url="http://test") as client,
     ):
         yield client, api

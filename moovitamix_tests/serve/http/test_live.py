@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from moovitamix.recommend.als import AlsModel
 from moovitamix.recommend.blend import BlendParameters, score_repeats
@@ -99,15 +100,17 @@ def test_who_is_not_known_is_not_scored(live: LiveModel) -> None:
         elements=st.sampled_from([-np.inf, -1.5, 0.0, 0.25, 1.0, 3.0]),
     ),
     st.integers(1, 50),
-    st.randoms(),
+    st.lists(st.booleans(), min_size=40, max_size=40),
 )
-def test_the_best_are_those_of_a_full_sort(scores: np.ndarray, n: int, random: object) -> None:
+def test_the_best_are_those_of_a_full_sort(
+    scores: NDArray[np.float32], n: int, may: list[bool]
+) -> None:
     tracks = np.arange(len(scores), dtype=np.int64) * 3 + 1
-    allowed = np.array([random.random() < 0.7 for _ in scores], dtype=bool)  # type: ignore[attr-defined]
+    allowed = np.array(may[: len(scores)], dtype=np.bool_)
     every = [
         (-float(score), int(track))
-        for score, track, may in zip(scores, tracks, allowed, strict=True)
-        if may and np.isfinite(score)
+        for score, track, kept in zip(scores, tracks, allowed, strict=True)
+        if kept and np.isfinite(score)
     ]
     found = best_of(tracks, scores, allowed, n)
     assert found.ids.tolist() == [track for _, track in sorted(every)[:n]]

@@ -131,21 +131,27 @@ def test_redis_hangs_is_killed_and_comes_back_under_load(
         assert api.metrics is not None
         breaker = api.reader.breaker
         figure = api.metrics.registry.get_sample_value
+
+        def failures() -> float:
+            return figure("moovitamix_store_failures_total", {"store": "redis"}) or 0
+
+        def state() -> float:
+            return figure("moovitamix_store_breaker_state", {"store": "redis"}) or 0
+
         async with running(api) as address:
             load = Load(address)
             assert (await load.stage())["cached top-N"] == 2 * A_STAGE // 6
-            assert breaker.state == "closed"
+            assert breaker.closed
 
             own_valkey.send(signal.SIGSTOP)
             before = load.slow
             hanging = await load.stage()
             assert hanging["live fold-in"] > 0
             assert hanging["cached top-N"] == 0
-            assert breaker.state != "closed"
-            # Only those who were asking when it hung have waited, and one that came after.
-            assert load.slow - before <= 2 * AT_ONCE
-            assert figure("moovitamix_store_failures_total", {"store": "redis"}) <= 4
-            assert figure("moovitamix_store_breaker_state", {"store": "redis"}) >= 1
+            # Only those who were asking when it hung have waited, and some that came just after.
+            assert load.slow - before <= A_STAGE // 4
+            assert failures() <= 4
+            assert state() >= 1
             own_valkey.send(signal.SIGCONT)
             await load.until(lambda: breaker.closed)
             assert (await load.stage())["cached top-N"] > 0
@@ -153,7 +159,7 @@ def test_redis_hangs_is_killed_and_comes_back_under_load(
             own_valkey.kill()
             dead = await load.stage()
             assert dead["cached top-N"] == 0
-            assert figure("moovitamix_store_failures_total", {"store": "redis"}) <= 8
+            assert failures() <= 8
             own_valkey.start()  # with nothing in it
             await load.until(lambda: breaker.closed)
             assert (await load.stage())["cached top-N"] == 0
