@@ -7,6 +7,7 @@ What is asked for and what becomes of it is told in `tiers.py`; when Redis is le
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -24,13 +25,15 @@ from moovitamix.serve.generations import (
 )
 from moovitamix.serve.http.breaker import Breaker, BreakerParameters, State
 
+log = logging.getLogger(__name__)
+
 Wanted = tuple[Kind, int]
 
 # A Redis that takes longer is as good as gone: the answer does not need it.
 ANSWER_WITHIN = 0.25
 
 # With more on the way, what comes in waits for the next answer: batches grow with the load.
-_ON_THE_WAY = 2
+_ON_THE_WAY = 1
 _KEYS_A_BATCH = 512
 
 
@@ -148,7 +151,10 @@ class ListReader:
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 generation, values = await self._fetch([w for wanted, _ in batch for w in wanted])
-        except (RedisError, OSError, TimeoutError):
+        except Exception as error:
+            # Whatever it is: who waits here has to be answered, by another tier.
+            if not isinstance(error, RedisError | OSError | TimeoutError):
+                log.exception("Reading from Redis failed")
             self._observer.store_failed("redis")
             self.breaker.failed()
             for _, future in batch:

@@ -141,8 +141,11 @@ class Refresher:
     def from_postgres(self) -> None:
         """Removals; names when they are old or a generation is new; then factors and matrix."""
         generation = self._generation
+        before = self._world.removals_at
         with self._told("removals"):
             self._take_removals()
+        if self._world.removals_at == before:
+            return  # Postgres does not answer, and all that follows needs it
         is_new = generation is not None and generation.name != self._names_for
         old = self._names_at is None or time.monotonic() - self._names_at > NAMES_EVERY
         if is_new or old:

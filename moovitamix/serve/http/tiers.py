@@ -252,16 +252,16 @@ class Tiers:
         """What is popular, under a mask by place; in pieces, for the best mostly do."""
         ranking = self._world.ranking
         size = 4 * max(picker.wanting, 25)
-        if allowed is not None:
+        ids, listeners = ranking.ids, ranking.listeners
+        if allowed is not None and picker.wanting:
             known = ranking.places >= 0
             chosen = np.flatnonzero(known & np.append(allowed, False)[ranking.places])
-        else:
-            chosen = np.arange(len(ranking.ids))
-        for start in range(0, len(chosen), size):
+            ids, listeners = ids[chosen], listeners[chosen]
+        for start in range(0, len(ids), size):
             if not picker.wanting:
                 return
-            piece = chosen[start : start + size]
-            picker.take(ranking.ids[piece], ranking.listeners[piece], tier)
+            piece = slice(start, start + size)
+            picker.take(ids[piece], listeners[piece], tier)
 
     def _allowed(self, ask: Ask) -> tuple[NDArray[np.bool_] | None, list[Lack]]:
         if not ask.genres:
