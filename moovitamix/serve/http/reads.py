@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from redis.exceptions import RedisError
@@ -40,10 +40,10 @@ _KEYS_A_BATCH = 512
 class Client(Protocol):
     """What is used of `redis.asyncio.Redis` and `RedisCluster`."""
 
-    async def get(self, name: str) -> Any:
+    def get(self, name: str) -> Awaitable[Any]:
         """The value of one key."""
 
-    async def mget(self, keys: Sequence[str | bytes]) -> Any:
+    def mget(self, keys: Any) -> Awaitable[Any]:
         """The values of many keys."""
 
     def pipeline(self, transaction: Any = None) -> Any:

@@ -127,9 +127,9 @@ def test_an_open_breaker_lets_nothing_through_and_closes_by_a_probe() -> None:
         breaker.failed()
         breaker.succeeded()
         breaker.failed()
-        assert breaker.closed
+        assert states == []
         breaker.failed()
-        assert not breaker.closed
+        assert states == ["open"]
         await closed.wait()
         assert states == ["open", "half-open", "open", "half-open", "closed"]
         assert breaker.probes == 2
@@ -149,7 +149,7 @@ def cluster(tmp_path: Path) -> Iterator[int]:
         [*command, "--dir", str(tmp_path), "--save", ""], stdout=subprocess.DEVNULL
     ) as process:
         try:
-            client = redis.Redis(port=port)
+            client: Any = redis.Redis(port=port)
             for _ in range(2_000):
                 with suppress(redis.RedisError):
                     client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
@@ -169,7 +169,7 @@ def test_on_a_cluster_reads_are_sent_together(
     del published
     with redis.Redis(port=cluster) as client:
         for key in valkey.scan_iter(count=1_000):
-            client.set(key, valkey.get(key) or b"")  # type: ignore[arg-type]
+            client.set(key, valkey.get(key) or b"")
         with pytest.raises(redis.RedisError):
             client.mget([f"{NAMESPACE}:a", f"{NAMESPACE}:b"])
 
