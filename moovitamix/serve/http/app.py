@@ -26,7 +26,7 @@ from moovitamix.errors import SettingsError
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.http.access import AccessLog
 from moovitamix.serve.http.documented import documented_app
-from moovitamix.serve.http.gate import Gate, Limits, TimeLimit
+from moovitamix.serve.http.gate import Gate, Limits
 from moovitamix.serve.http.keys import KeyStore
 from moovitamix.serve.http.metrics import Metrics
 from moovitamix.serve.http.reads import ListReader
@@ -34,6 +34,7 @@ from moovitamix.serve.http.refresh import Refresher
 from moovitamix.serve.http.routes import list_routes
 from moovitamix.serve.http.snapshot import snapshot_path
 from moovitamix.serve.http.tiers import Tiers
+from moovitamix.serve.http.time_limit import TimeLimit
 from moovitamix.serve.http.world import World
 from moovitamix.settings import get_settings
 

@@ -5,7 +5,6 @@ What a route answers is told in `routes.py`. One ASGI layer does it all: each la
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import re
@@ -240,36 +239,6 @@ class Gate:
             return message
 
         return bounded
-
-
-class TimeLimit:
-    """Gives up what takes too long. The lists' routes have limits of their own, in `tiers.py`.
-
-    Args:
-        app: What answers.
-        seconds: Until the answer has to be there.
-        metrics: Where it is counted; None: nowhere.
-    """
-
-    def __init__(self, app: ASGIApp, seconds: float, metrics: Metrics | None) -> None:
-        self._app = app
-        self._seconds = seconds
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request.
-
-        Raises:
-            ProblemError: When it took too long.
-        """
-        try:
-            async with asyncio.timeout(self._seconds):
-                await self._app(scope, receive, send)
-        except TimeoutError:
-            if self._metrics is not None:
-                self._metrics.refused("time")
-            taken = f"The answer took longer than {self._seconds:g} s. Ask again later."
-            raise ProblemError(503, taken, {"Retry-After": "1"}) from None
 
 
 def _read_head(scope: Scope) -> _Head:

@@ -6,10 +6,7 @@ How Redis is read is told in `reads.py`, how factors rank in `live.py`, what is 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,19 +24,15 @@ from moovitamix.serve.http.answer import (
     tail,
 )
 from moovitamix.serve.http.asking import Ask
+from moovitamix.serve.http.beside import Beside
 from moovitamix.serve.http.live import LiveModel, Ranked, best_of
+from moovitamix.serve.http.popular_tiers import take_favourites, take_popular
 from moovitamix.serve.http.problems import ProblemError
 from moovitamix.serve.http.reads import ListReader, Wanted
 from moovitamix.serve.http.world import World
 
-# A live answer that takes longer is given up, and what is popular answers.
-LIVE_WITHIN = 1.0
-# So many at once wait for the threads; who comes then is answered by what is popular.
-LIVE_WAITING = 16
 # How many listens are told of each track.
 BECAUSE = 3
-
-T = TypeVar("T")
 
 
 class Answer(NamedTuple):
@@ -69,13 +62,12 @@ class Tiers:
         self._reader = reader
         self._world = world
         self._observer = observer or Reads()
-        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="live")
-        self._waiting = 0
+        self._beside = Beside()
         self._end: tuple[Generation | None, list[Lack], bytes] = (None, [], b"")
 
     def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._beside.close()
 
     async def recommend(self, user: int, ask: Ask) -> Answer:
         """What to play to a user next; the tiers are in `docs/serving.md`.
@@ -115,15 +107,15 @@ class Tiers:
             picker.take(found.ids, found.scores, "cached similar")
         live = world.live
         if picker.wanting and live is not None:
-            cosines = await self._in_thread(live.similarity, track)
+            cosines = await self._beside.run(live.similarity, track)
             if cosines is not None:
                 more = limit + len(world.removed) + len(picker.ids)
                 picker.take(*best_of(live.tracks, cosines, None, more), "live factors")
         place = int(world.tracks.places(np.array([track]))[0])
         if picker.wanting and place >= 0 and (genres := world.tracks.genres_of(place)):
             in_genres = world.tracks.in_genres(genres, every=False)
-            self._take_popular(picker, in_genres, "popular in genre")
-        self._take_popular(picker, None, "popular")
+            take_popular(self._world, picker, in_genres, "popular in genre")
+        take_popular(self._world, picker, None, "popular")
         return self._rendered(b'"track_id":%d' % track, picker, generation, lacks)
 
     async def popular(self, ask: Ask) -> Answer:
@@ -179,19 +171,19 @@ class Tiers:
         if own is not None:
             picker.take(own.ids, own.scores, "cached top-N")
         if picker.wanting and live is not None and live.champion.algorithm == "als":
-            found = await self._in_thread(self._rank_live, live, user, ask, allowed)
+            found = await self._beside.run(self._rank_live, live, user, ask, allowed)
             if found is not None:
                 picker.take(found.ids, found.scores, "live fold-in")
         if picker.wanting and own is None and not len(heard) and not ask.genres:
             stated = await self._favourite_genres(user, generation)
-            self._take_favourites(picker, stated)
+            take_favourites(self._world, picker, stated)
         self._take_asked(picker, ask, allowed)
         because = None
         if ask.explain:
             if live is None or live.champion.algorithm != "als":
                 lacks.append("model")
             else:
-                told = await self._in_thread(live.explain, user, np.array(picker.ids, np.int64))
+                told = await self._beside.run(live.explain, user, np.array(picker.ids, np.int64))
                 because = {
                     track: Ranked(listens.ids[:BECAUSE], listens.scores[:BECAUSE])
                     for track, listens in (told or {}).items()
@@ -229,39 +221,12 @@ class Tiers:
                 return [int(genre) for genre in found.ids]
         return self._world.favourites.of(user)
 
-    def _take_favourites(self, picker: Picker, genre_ids: list[int]) -> None:
-        world = self._world
-        if len(world.tracks):
-            places = [world.tracks.genre(str(genre)) for genre in genre_ids]
-            known = [place for place in places if place is not None]
-            if known:
-                in_genres = world.tracks.in_genres(known, every=False)
-                self._take_popular(picker, in_genres, "popular in favourite genres")
-            return
-        for found in filter(None, map(world.by_genre.get, genre_ids)):
-            picker.take(found.ids, found.listeners, "popular in favourite genres")
-
     def _take_asked(self, picker: Picker, ask: Ask, allowed: NDArray[np.bool_] | None) -> None:
         if ask.genres and allowed is None:  # no name table: what was published by genre
             ids = [int(genre) for genre in ask.genres if genre.strip().isdecimal()]
             for found in filter(None, map(self._world.by_genre.get, ids)):
                 picker.take(found.ids, found.listeners, "popular in genre")
-        self._take_popular(picker, allowed, "popular in genre" if ask.genres else "popular")
-
-    def _take_popular(self, picker: Picker, allowed: NDArray[np.bool_] | None, tier: Tier) -> None:
-        """What is popular, under a mask by place; in pieces, for the best mostly do."""
-        ranking = self._world.ranking
-        size = 4 * max(picker.wanting, 25)
-        ids, listeners = ranking.ids, ranking.listeners
-        if allowed is not None and picker.wanting:
-            known = ranking.places >= 0
-            chosen = np.flatnonzero(known & np.append(allowed, False)[ranking.places])
-            ids, listeners = ids[chosen], listeners[chosen]
-        for start in range(0, len(ids), size):
-            if not picker.wanting:
-                return
-            piece = slice(start, start + size)
-            picker.take(ids[piece], listeners[piece], tier)
+        take_popular(self._world, picker, allowed, "popular in genre" if ask.genres else "popular")
 
     def _allowed(self, ask: Ask) -> tuple[NDArray[np.bool_] | None, list[Lack]]:
         if not ask.genres:
@@ -292,20 +257,6 @@ class Tiers:
             allowed,
             ask.per_artist,
         )
-
-    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T | None:
-        """What takes long, off the event loop; None when there is too much of it."""
-        if self._waiting >= LIVE_WAITING:
-            return None
-        self._waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            async with asyncio.timeout(LIVE_WITHIN):
-                return await loop.run_in_executor(self._threads, work, *arguments)
-        except TimeoutError:
-            return None
-        finally:
-            self._waiting -= 1
 
     def _rendered(
         self,

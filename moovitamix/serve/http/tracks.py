@@ -89,10 +89,14 @@ class Tracks:
         """The place of a genre in `genre_ids`, by id or by name, case and white space folded."""
         found = self._by_name.get(fold(wanted))
         if found is None and wanted.strip().isdecimal() and len(wanted) < 19:
-            place = int(np.searchsorted(self.genre_ids, int(wanted)))
-            if place < len(self.genre_ids) and self.genre_ids[place] == int(wanted):
-                found = place
+            found = self.genre_place(int(wanted))
         return found
+
+    def genre_place(self, genre_id: int) -> int | None:
+        """The place of a genre in `genre_ids`, by id; None when it is not there."""
+        place = int(np.searchsorted(self.genre_ids, genre_id))
+        known = place < len(self.genre_ids) and self.genre_ids[place] == genre_id
+        return place if known else None
 
     def in_genres(self, genres: Sequence[int], *, every: bool) -> NDArray[np.bool_]:
         """Which tracks of the table are in any, or in every one, of some genres, by place."""

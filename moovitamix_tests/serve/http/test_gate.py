@@ -19,10 +19,11 @@ from moovitamix.serve.generations import current_key, key_of
 from moovitamix.serve.http.access import AccessLog
 from moovitamix.serve.http.app import Api
 from moovitamix.serve.http.asking import Ask, read_query
-from moovitamix.serve.http.gate import Gate, Limits, TimeLimit
+from moovitamix.serve.http.gate import Gate, Limits
 from moovitamix.serve.http.keys import KeyStore, make_key
 from moovitamix.serve.http.problems import ProblemError
 from moovitamix.serve.http.routes import PARAMETERS, RECOMMENDATIONS
+from moovitamix.serve.http.time_limit import TimeLimit
 from moovitamix_tests.serve.http.serving import Published, with_client
 from moovitamix_tests.serve.world import NAMESPACE
 

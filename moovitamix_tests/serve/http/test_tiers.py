@@ -11,6 +11,7 @@ import redis
 
 from moovitamix.serve.codec import decode_list, encode_list
 from moovitamix.serve.generations import current_key, key_of
+from moovitamix.serve.http import beside
 from moovitamix.serve.http.app import Api
 from moovitamix.serve.recommender import Recommender
 from moovitamix_tests.serve.http.serving import Published, with_client
@@ -329,6 +330,19 @@ def test_an_algorithm_of_popularity_ranks_nothing_by_factors(
         assert answer["tier"] == "popular"
 
     with_client(fresh.stores, fresh.home, ask)
+
+
+def test_with_too_much_to_rank_live_what_is_popular_answers(
+    published: Published, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        del api
+        valkey.flushall()
+        monkeypatch.setattr(beside, "WAITING", 0)
+        answer = await get(client, "/users/5/recommendations?limit=10")
+        assert (answer["tier"], len(ids(answer))) == ("popular", 10)
+
+    with_client(published.stores, published.home, ask)
 
 
 def test_nothing_anywhere_is_said_clearly(published: Published, valkey: redis.Redis) -> None:
