@@ -17,8 +17,10 @@ from moovitamix.commands.block import block
 from moovitamix.commands.days import days
 from moovitamix.commands.exports import exports
 from moovitamix.commands.generations import generations
+from moovitamix.commands.keys import keys
 from moovitamix.commands.models import models
 from moovitamix.commands.quarantine import quarantine
+from moovitamix.commands.serve import serve
 from moovitamix.commands.terms import DAY, console
 from moovitamix.commands.users import users as users_group
 from moovitamix.errors import MoovitaMixError, SettingsError
@@ -37,7 +39,8 @@ def cli() -> None:
     Start here:
       moovitamix run               everything once, from pull to cache, with a summary
       moovitamix recommend USER    what a user hears next
-      moovitamix dev               the Dagster UI with lineage, partitions and checks
+      moovitamix dev               the Dagster UI with lineage, partitions and checks; the API
+      moovitamix serve             the HTTP API alone
 
     Nothing needs to be configured: without settings, a real Postgres, a real Valkey and a
     demonstration source run on this machine. `moovitamix config` lists the settings.
@@ -185,15 +188,16 @@ def similar(track: int, limit: int) -> None:
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the UI listens.")
 @click.option("--port", type=int, default=3000, show_default=True)
-def dev(host: str, port: int) -> None:
-    """The Dagster UI and its daemon, on the same servers and history as `run`.
+@click.option("--api-port", type=int, default=8000, show_default=True, help="Of the HTTP API.")
+def dev(host: str, port: int, api_port: int) -> None:
+    """The Dagster UI, its daemon and the HTTP API, on the same servers and history as `run`.
 
     Browse the lineage, launch a day or a backfill, read checks and metadata; the daily schedule
-    is on. Ctrl-C stops both; the embedded servers go on until `moovitamix down`.
+    is on. Ctrl-C stops all; the embedded servers go on until `moovitamix down`.
     """
     from moovitamix import development
 
-    sys.exit(development.serve_ui(console, host, port))
+    sys.exit(development.serve_ui(console, host, port, api_port))
 
 
 @cli.group()
@@ -312,7 +316,17 @@ def doctor() -> None:
 
 
 source.add_command(accept_reset)
-for group in (models, generations, quarantine, days, block, exports, users_group):
+for group in (
+    models,
+    generations,
+    quarantine,
+    days,
+    block,
+    exports,
+    users_group,
+    serve,
+    keys,
+):
     cli.add_command(group)
 
 

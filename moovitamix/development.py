@@ -1,10 +1,11 @@
-"""The Dagster UI and daemon on the home's servers and history: the command `dev`."""
+"""The Dagster UI, its daemon and the HTTP API on the home's servers: the command `dev`."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
+import threading
 from types import FrameType
 
 from rich.console import Console
@@ -14,32 +15,56 @@ from moovitamix.embedded import dagster_home, services
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve_ui(console: Console, host: str, port: int) -> int:
-    """Run `dagster dev` on our code location until it ends; its exit code.
+def serve_ui(console: Console, host: str, port: int, api_port: int) -> int:
+    """Run `dagster dev` on our code location, and the API, until the first ends; its exit code.
 
-    It has a session of its own, and hears of an interrupt or termination once, from here: then
-    it stops its own children in order.
+    Each has a session of its own, and hears of an interrupt or termination once, from here: then
+    it stops its own children in order. The API listens on loopback, whatever the host of the UI.
     """
     home = dagster_home.prepare()
     services.start_all()
     console.print(
         f"The Dagster UI will listen on [bold]http://{host}:{port}[/]; its history is in {home}.\n"
-        "Ctrl-C stops it."
+        "Ctrl-C stops all."
     )
-    command = [
+    ui = [
         # It recommends `dg dev`, which wants a project folder: an installed package has none.
         *(sys.executable, "-W", "ignore", "-m", "dagster", "dev"),
         *("--workspace", str(dagster_home.workspace()), "--host", host, "--port", str(port)),
         *("--log-level", "warning"),
     ]
-    child = subprocess.Popen(command, start_new_session=True)
+    api = [sys.executable, "-m", "moovitamix", "serve", "--port", str(api_port), "--no-access-log"]
+    children = [subprocess.Popen(command, start_new_session=True) for command in (ui, api)]
 
     def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature
-        child.send_signal(signal.SIGINT)
+        for child in children:
+            child.send_signal(signal.SIGINT)
 
     previous = {number: signal.signal(number, pass_on) for number in _ENDING}
     try:
-        return child.wait()
+        return _first_to_end(children)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _first_to_end(children: list[subprocess.Popen[bytes]]) -> int:
+    """Wait until one has ended, and end the others: half of it running would only confuse."""
+    ended = threading.Event()
+
+    def wait_for(child: subprocess.Popen[bytes]) -> None:
+        child.wait()
+        ended.set()
+
+    threads = [threading.Thread(target=wait_for, args=(child,)) for child in children]
+    for thread in threads:
+        thread.start()
+    while not ended.wait(0.5):  # a wait without an end would keep signals from being handled
+        pass
+    codes = [child.poll() for child in children]
+    for child in children:
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT)
+    for thread in threads:
+        thread.join()
+    return next((code for code in codes if code), 0)

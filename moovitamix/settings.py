@@ -135,6 +135,17 @@ class Settings(BaseSettings):
         description="false: lists keep no place for new releases, whatever the model version says.",
     )
 
+    api_keys: SecretStr | None = Field(
+        default=None,
+        description="Hashed keys of the HTTP API, or the path of a file of them. Unset: `api-keys` "
+        "under the home; without that file it is open, on loopback only.",
+    )
+    rate_limit: float = Field(
+        default=1_000.0,
+        ge=0,
+        description="Requests a second that a key may make of one worker of the API. 0: any.",
+    )
+
     @classmethod
     def variable(cls, field: str) -> str:
         """The environment variable that a field is read from."""

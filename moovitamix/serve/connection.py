@@ -51,3 +51,12 @@ def _is_of_a_cluster(client: redis.Redis) -> bool:
     except redis.ResponseError:  # this user may not ask, or a proxy does not know the command
         return False
     return bool(told.get("cluster_enabled"))
+
+
+def is_cluster(address: str) -> bool:
+    """Whether the address is that of a node of a cluster; False where nobody answers there."""
+    with redis.Redis.from_url(address, socket_connect_timeout=_SECONDS_TO_CONNECT) as client:
+        try:
+            return _is_of_a_cluster(client)
+        except redis.RedisError:
+            return False

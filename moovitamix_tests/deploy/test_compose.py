@@ -129,7 +129,9 @@ def test_published_ports_are_on_loopback_because_the_ui_has_no_log_in(services: 
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
 
-def test_only_the_code_location_holds_the_lake_and_the_settings(services: Services) -> None:
+def test_only_the_code_location_and_the_api_hold_the_lake_and_the_settings(
+    services: Services,
+) -> None:
     with_lake = {
         name
         for name, spec in services.items()
@@ -142,7 +144,7 @@ def test_only_the_code_location_holds_the_lake_and_the_settings(services: Servic
         if "MOOVITAMIX_DATABASE_URL" in spec.get("environment", {})
     }
 
-    assert with_lake == with_addresses == {"code-location"}
+    assert with_lake == with_addresses == {"code-location", "api"}
 
 
 def test_the_ui_reads_the_logs_where_runs_write_them(services: Services) -> None:
@@ -178,6 +180,15 @@ def test_the_workspace_names_the_service_and_port_that_serve_the_code(
 
     assert command[command.index("--port") + 1] == str(server["port"])
     assert command[command.index("--location-name") + 1] == server["location_name"]
+
+
+def test_the_api_runs_only_when_asked_for_and_is_then_not_open(
+    compose: Compose, required: dict[str, str]
+) -> None:
+    plain = compose.run("config", "--services", env=required).stdout.split()
+    asked = compose.run("--profile", "api", "config", "--services", env=required).stdout.split()
+
+    assert set(asked) - set(plain) == {"api"}
 
 
 def test_the_demonstration_source_runs_only_when_asked_for(

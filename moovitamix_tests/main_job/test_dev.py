@@ -51,11 +51,28 @@ def wait_for_ui(running: Running, port: int) -> None:
     raise AssertionError("The UI did not answer.")
 
 
+def wait_for_api(running: Running, port: int) -> None:
+    """Waits until the API answers, with nothing to serve yet."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        assert running.process.poll() is None, running.ended().output
+        url = f"http://127.0.0.1:{port}/users/1/recommendations"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                assert json.load(answer)["tier"] == "nothing yet"
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError("The API did not answer.")
+
+
 def test_dev_shows_the_graph_until_ctrl_c_and_leaves_only_the_servers(tmp_path: Path) -> None:
-    port = free_port()
+    port, api_port = free_port(), free_port()
     with a_home(tmp_path / "home") as home:
-        with home.started("dev", "--port", str(port)) as running:
+        with home.started("dev", "--port", str(port), "--api-port", str(api_port)) as running:
             wait_for_ui(running, port)
+            wait_for_api(running, api_port)
             (location,) = ask(port, _WORKSPACE)["workspaceOrError"]["locationEntries"]
             running.interrupt()
             ended = running.ended()
@@ -72,5 +89,5 @@ def test_dev_shows_the_graph_until_ctrl_c_and_leaves_only_the_servers(tmp_path: 
         assert f"http://127.0.0.1:{port}" in ended.said
         assert "Traceback" not in ended.output
         left = [" ".join(process.cmdline()) for process in home.processes()]
-        assert not [line for line in left if "dagster" in line], left
+        assert not [line for line in left if "dagster" in line or "moovitamix serve" in line], left
         assert home.command("down").said == "Stopped demo source, valkey, postgres."

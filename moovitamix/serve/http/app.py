@@ -1,0 +1,230 @@
+"""The ASGI application: Starlette with the hot routes at the root, FastAPI for the rest.
+
+How it is served is told in `server.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import redis
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from starlette.routing import Router
+from threadpoolctl import threadpool_limits
+
+from moovitamix.errors import SettingsError
+from moovitamix.resources import Cache, Lake, Warehouse
+from moovitamix.serve.connection import is_cluster
+from moovitamix.serve.http.access import AccessLog
+from moovitamix.serve.http.documented import documented_app
+from moovitamix.serve.http.gate import Gate, Limits
+from moovitamix.serve.http.keys import KeyStore
+from moovitamix.serve.http.metrics import Metrics
+from moovitamix.serve.http.reads import ListReader
+from moovitamix.serve.http.refresh import Refresher
+from moovitamix.serve.http.routes import list_routes
+from moovitamix.serve.http.snapshot import snapshot_path
+from moovitamix.serve.http.tiers import Tiers
+from moovitamix.serve.http.time_limit import TimeLimit
+from moovitamix.serve.http.world import World
+from moovitamix.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+# Seconds until a Redis that does not answer the background is given up.
+_PATIENCE = 2.0
+_KEYS_READ_EVERY = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """Where everything is.
+
+    Attributes:
+        warehouse: Postgres.
+        lake: Files.
+        cache: Redis.
+        cluster: Whether Redis is a cluster.
+    """
+
+    warehouse: Warehouse
+    lake: Lake
+    cache: Cache
+    cluster: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What can be left out, to measure what it costs.
+
+    Attributes:
+        metrics: Count, and show at `/metrics`.
+        access_log: A line a request.
+    """
+
+    metrics: bool = True
+    access_log: bool = True
+
+
+@dataclass(kw_only=True)
+class Api:
+    """An application and what it works with, in the order in which things start.
+
+    Attributes:
+        app: To be served.
+        world: What it holds.
+        refresher: Keeps that up to date.
+        reader: Of Redis.
+        metrics: What it counts.
+    """
+
+    app: Gate
+    world: World
+    refresher: Refresher
+    reader: ListReader
+    metrics: Metrics | None
+    tiers: Tiers = field(repr=False)
+
+
+def build_api(
+    stores: Stores,
+    *,
+    keys: KeyStore,
+    limits: Limits,
+    features: Features | None = None,
+    background: bool = True,
+) -> Api:
+    """The application on some stores.
+
+    Args:
+        stores: Where everything is. Embedded ones are started here; else nothing is connected yet.
+        keys: The keys in force.
+        limits: Of a request.
+        features: What is left out.
+        background: Keep the world up to date; else the caller does.
+    """
+    features = features or Features()
+    settings = get_settings()
+    metrics = Metrics() if features.metrics else None
+    address, prefix = stores.cache.address(), stores.cache.prefix
+    # Resolved once: a store that is stopped later is not to be started from here.
+    warehouse = Warehouse(url=stores.warehouse.address(), namespace=stores.warehouse.schema_name)
+    world = World()
+    refresher = Refresher(
+        world,
+        warehouse=warehouse,
+        lake=stores.lake.open(),
+        connect=partial(_client, address, cluster=stores.cluster),
+        prefix=prefix,
+        path=snapshot_path(settings.home_path, prefix),
+        watcher=metrics,
+    )
+    reader = ListReader(
+        _async_client(address, cluster=stores.cluster),
+        prefix,
+        cluster=stores.cluster,
+        observer=metrics,
+        on_generation=refresher.wake,
+    )
+    tiers = Tiers(reader, world, metrics)
+    access = AccessLog() if features.access_log else None
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        # One request's linear algebra is small: threads of BLAS would only get in each other's way.
+        with threadpool_limits(1, "blas"):
+            if background:
+                refresher.start()
+            watching = asyncio.create_task(_watch_keys(keys))
+            # What is here now stays: it need not be gone through again and again.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 100)
+            try:
+                yield
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+                await reader.close()
+                tiers.close()
+                if background:
+                    await asyncio.to_thread(refresher.stop)
+                if access is not None:
+                    access.close()
+
+    # What is no hot path goes to the rest. Not a mount: a hot path under another method is to be
+    # told so (405), not looked for there. Without Starlette's middleware: the gate does its work.
+    documented = documented_app(reader, world, metrics)
+    root = Router(
+        list_routes(tiers),
+        default=TimeLimit(documented, limits.seconds, metrics),
+        lifespan=lifespan,
+    )
+    gate = Gate(root, keys, limits, metrics, access)
+    return Api(
+        app=gate, world=world, refresher=refresher, reader=reader, metrics=metrics, tiers=tiers
+    )
+
+
+def from_settings_quiet() -> Gate:
+    """The same as `from_settings`, without an access log."""
+    return from_settings(access_log=False)
+
+
+def from_settings(*, access_log: bool = True) -> Gate:
+    """The application as the environment says: what a server's worker calls."""
+    settings = get_settings()
+    configured = settings.api_keys.get_secret_value() if settings.api_keys else None
+    cache = Cache()
+    stores = Stores(
+        warehouse=Warehouse(), lake=Lake(), cache=cache, cluster=is_cluster(cache.address())
+    )
+    limits = Limits(per_second=settings.rate_limit or None)
+    keys = KeyStore(configured, settings.home_path)
+    features = Features(access_log=access_log)
+    return build_api(stores, keys=keys, limits=limits, features=features).app
+
+
+async def _watch_keys(keys: KeyStore) -> None:
+    while True:
+        await asyncio.sleep(_KEYS_READ_EVERY)
+        try:
+            if keys.reload():
+                log.info("The API keys were read again: %d.", len(keys.keys or ()))
+        except SettingsError as error:
+            log.error("%s The keys that were in force stay.", error)  # noqa: TRY400 - no trace
+
+
+def _async_client(address: str, *, cluster: bool) -> Any:
+    """A client for requests: no second attempts, for the breaker decides about these."""
+    if cluster:
+        return RedisCluster.from_url(address, socket_timeout=_PATIENCE)
+    return Redis.from_url(
+        address,
+        socket_timeout=None,  # a batch has a limit of its own, which costs less than one a read
+        socket_connect_timeout=1.0,
+        retry=AsyncRetry(NoBackoff(), 0),
+        protocol=2,
+    )
+
+
+def _client(address: str, *, cluster: bool) -> Any:
+    """A client for the background."""
+    if cluster:
+        return redis.RedisCluster.from_url(address, socket_timeout=_PATIENCE)
+    return redis.Redis.from_url(
+        address,
+        socket_timeout=_PATIENCE,
+        socket_connect_timeout=_PATIENCE,
+        retry=Retry(NoBackoff(), 0),
+    )

@@ -1,0 +1,273 @@
+"""What every request passes first: its id, its key, its limits; and where it is counted last.
+
+What a route answers is told in `routes.py`. One ASGI layer does it all: each layer costs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from moovitamix.serve.http.access import AccessLog, Line
+from moovitamix.serve.http.keys import ApiKey, KeyStore, recognize
+from moovitamix.serve.http.keys import Scope as KeyScope
+from moovitamix.serve.http.limits import TokenBucket
+from moovitamix.serve.http.metrics import Metrics
+from moovitamix.serve.http.problems import ProblemError, send_problem, told_by_starlette
+
+log = logging.getLogger(__name__)
+
+# Asked for without a key: by who watches over the process, and by who wants to know how to ask.
+OPEN_PATHS = frozenset(
+    {"/", "/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+)
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_ANONYMOUS = ApiKey("anonymous", "admin", "")
+
+
+class Noted:
+    """A request on its way: what a route tells of it, and what is counted and logged.
+
+    Attributes:
+        request_id: Sent along, or given here.
+        route: The path with names for ids.
+        tier: Of the answer.
+        user: Whom it is about.
+        status: Of the answer.
+        started: Whether its head has been sent.
+        key: That was shown.
+        bucket: Of that key.
+    """
+
+    __slots__ = ("bucket", "key", "request_id", "route", "started", "status", "tier", "user")
+
+    def __init__(self, request_id: bytes) -> None:
+        self.request_id = request_id
+        self.route = "other"
+        self.tier = ""
+        self.user: int | None = None
+        self.status = 500
+        self.started = False
+        self.key: ApiKey | None = None
+        self.bucket: TokenBucket | None = None
+
+
+class _Head(NamedTuple):
+    """The headers that are looked at here, as they came."""
+
+    bearer: bytes | None
+    api_key: bytes | None
+    request_id: bytes | None
+    length: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may take.
+
+    Attributes:
+        per_second: Requests a second of a key, in one process; None: any number.
+        body_bytes: Of what is sent along.
+        seconds: Until the answer has to be there.
+    """
+
+    per_second: float | None = None
+    body_bytes: int = 1 << 20
+    seconds: float = 10.0
+
+
+@dataclass(slots=True)
+class Gate:
+    """The outermost ASGI application.
+
+    Args:
+        app: What answers.
+        keys: The keys in force.
+        limits: Of a request.
+        metrics: Where requests are counted; None: nowhere.
+        access: Where they are logged; None: nowhere.
+        clock: Seconds, for rates.
+    """
+
+    app: ASGIApp
+    keys: KeyStore
+    limits: Limits
+    metrics: Metrics | None = None
+    access: AccessLog | None = None
+    clock: Callable[[], float] = time.monotonic
+    _buckets: dict[ApiKey, TokenBucket] = field(default_factory=dict)
+    _ids: itertools.count[int] = field(default_factory=itertools.count)
+    _prefix: bytes = field(default_factory=lambda: secrets.token_hex(4).encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        scope["app"] = self  # Starlette then raises what it would else send as plain text
+        head = _read_head(scope)
+        noted = scope["noted"] = Noted(self._request_id(head.request_id))
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _add_headers(message, noted)
+            await send(message)
+
+        try:
+            await self._pass_on(scope, receive, noting, head, noted)
+        except ProblemError as problem:
+            if not noted.started:
+                await send_problem(noting, problem)
+        except HTTPException as error:
+            await send_problem(noting, told_by_starlette(error))
+        except Exception:
+            # The message of an unforeseen error may hold anything: it goes to the log of errors.
+            log.exception("Request %s failed", noted.request_id.decode())
+            noted.status = 500
+            if not noted.started:
+                wrong = "Something went wrong here. Tell us the X-Request-Id."
+                await send_problem(noting, ProblemError(500, wrong))
+        finally:
+            self._count(scope, noted, time.perf_counter() - began)
+
+    async def _pass_on(
+        self, scope: Scope, receive: Receive, send: Send, head: _Head, noted: Noted
+    ) -> None:
+        key = noted.key = self._let_in(scope, head)
+        bucket = noted.bucket = self._bucket(key)
+        if bucket is not None and not bucket.take():
+            raise self._refusal("rate", _too_many(bucket))
+        if head.length is not None or scope["method"] not in _READING:
+            receive = self._bounded(receive, head.length)
+        await self.app(scope, receive, send)
+
+    def _request_id(self, sent: bytes | None) -> bytes:
+        if sent is not None and _REQUEST_ID.fullmatch(sent):
+            return sent
+        return b"%b-%x" % (self._prefix, next(self._ids))
+
+    def _count(self, scope: Scope, noted: Noted, seconds: float) -> None:
+        if self.metrics is not None:
+            self.metrics.answered(noted.route, noted.tier, noted.status, seconds)
+        if self.access is not None:
+            self.access.add(
+                Line(
+                    time.time(),
+                    noted.request_id.decode(),
+                    scope["method"],
+                    noted.route,
+                    noted.status,
+                    noted.tier,
+                    1_000 * seconds,
+                    "" if noted.key is None else noted.key.name,
+                    noted.user,
+                )
+            )
+
+    def _let_in(self, scope: Scope, head: _Head) -> ApiKey | None:
+        """The key of a request; None where none is asked for.
+
+        Raises:
+            ProblemError: When it has none, an unknown one, or one of too small a scope.
+        """
+        keys = self.keys.keys
+        if keys is None:
+            return _ANONYMOUS
+        path, method = scope["path"], scope["method"]
+        if path in OPEN_PATHS and method in _READING:
+            return None
+        shown, bearer = head.api_key, head.bearer
+        if shown is None and bearer is not None and bearer[:7].lower() == b"bearer ":
+            shown = bearer[7:].strip()
+        found = None if shown is None else recognize(keys, shown.decode("latin-1"))
+        if found is None:
+            detail = "Send a key of this API as `Authorization: Bearer …` or `X-API-Key`."
+            raise self._refusal("key", ProblemError(401, detail, {"WWW-Authenticate": "Bearer"}))
+        needed: KeyScope = "read" if method in _READING else "write"
+        if path.startswith("/admin"):
+            needed = "admin"
+        if not found.may(needed):
+            detail = f"This key may {found.scope}; this takes a key of scope {needed}."
+            raise self._refusal("scope", ProblemError(403, detail))
+        return found
+
+    def _bucket(self, key: ApiKey | None) -> TokenBucket | None:
+        if key is None:
+            return None
+        found = self._buckets.get(key)
+        if found is None:
+            rate = key.per_second or self.limits.per_second
+            if rate is None:
+                return None
+            found = self._buckets[key] = TokenBucket(rate, self.clock)
+        return found
+
+    def _refusal(self, reason: str, problem: ProblemError) -> ProblemError:
+        if self.metrics is not None:
+            self.metrics.refused(reason)
+        return problem
+
+    def _bounded(self, receive: Receive, length: bytes | None) -> Receive:
+        """What is sent along, up to its limit.
+
+        Raises:
+            ProblemError: At once when it says that it is larger, else when it turns out to be.
+        """
+        most = self.limits.body_bytes
+        detail = f"Send at most {most:,} bytes in one request."
+        if length is not None and length.isdigit() and int(length) > most:
+            raise self._refusal("size", ProblemError(413, detail))
+        taken = 0
+
+        async def bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > most:
+                raise self._refusal("size", ProblemError(413, detail))
+            return message
+
+        return bounded
+
+
+def _read_head(scope: Scope) -> _Head:
+    bearer = api_key = request_id = length = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            bearer = value
+        elif name == b"x-api-key":
+            api_key = value
+        elif name == b"x-request-id":
+            request_id = value
+        elif name == b"content-length":
+            length = value
+    return _Head(bearer, api_key, request_id, length)
+
+
+def _add_headers(message: Message, noted: Noted) -> None:
+    """Complete the head of an answer, and note what it says."""
+    noted.started = True
+    noted.status = message["status"]
+    headers = message["headers"] = list(message.get("headers", ()))
+    headers.append((b"x-request-id", noted.request_id))
+    bucket = noted.bucket
+    if bucket is not None:
+        headers.append((b"ratelimit-policy", bucket.policy))
+        headers.append((b"ratelimit", b'"default";r=%d;t=1' % bucket.left))
+
+
+def _too_many(bucket: TokenBucket) -> ProblemError:
+    wait = bucket.retry_after
+    detail = f"This key has used up its requests. Ask again in {wait} s."
+    return ProblemError(429, detail, {"Retry-After": str(wait)})

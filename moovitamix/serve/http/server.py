@@ -1,0 +1,81 @@
+"""Serves the application on a port: the command `serve`.
+
+What it answers is told in `app.py`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import uvicorn
+from rich.console import Console
+
+from moovitamix.errors import SettingsError
+from moovitamix.serve.http.keys import KeyStore
+from moovitamix.settings import get_settings
+
+APPLICATION = "moovitamix.serve.http.app:from_settings"
+
+
+def serve(console: Console, host: str, port: int, workers: int, *, access_log: bool) -> None:
+    """Serve until interrupted or terminated.
+
+    Raises:
+        SettingsError: When it would be open to others than this machine, or keys cannot be read.
+    """
+    settings = get_settings()
+    configured = settings.api_keys.get_secret_value() if settings.api_keys else None
+    keys = KeyStore(configured, settings.home_path).keys
+    if keys is None and not is_loopback(host):
+        raise SettingsError(
+            f"Without keys, anybody who reaches {host} could ask for anything: refused. Make one "
+            "with `moovitamix keys create NAME`, or listen on 127.0.0.1."
+        )
+    lock = "is open, on loopback only" if keys is None else f"asks for one of {len(keys)} keys"
+    console.print(
+        f"The API listens on [bold]http://{host}:{port}[/] (docs at /docs); it {lock}.\n"
+        "Ctrl-C stops it."
+    )
+    figures = _shared_figures() if workers > 1 else None
+    application = APPLICATION if access_log else f"{APPLICATION}_quiet"
+    try:
+        uvicorn.run(
+            application,
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers if workers > 1 else None,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            access_log=False,
+            server_header=False,
+            log_level="warning",
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=10,
+            backlog=4_096,
+        )
+    finally:
+        if figures is not None:
+            shutil.rmtree(figures, ignore_errors=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _shared_figures() -> Path:
+    """A folder in which the workers add up their figures; set before they start."""
+    folder = Path(tempfile.mkdtemp(prefix="moovitamix-metrics-"))
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    return folder

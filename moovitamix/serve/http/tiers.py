@@ -1,0 +1,288 @@
+"""Who answers a request: the cached list, the factors, what is popular; never nobody.
+
+How Redis is read is told in `reads.py`, how factors rank in `live.py`, what is popular in
+`world.py`, and how an answer is put into JSON in `answer.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moovitamix.errors import StoreUnavailable
+from moovitamix.serve.codec import DamagedValue, TopN, decode_list
+from moovitamix.serve.generations import Generation
+from moovitamix.serve.http.answer import (
+    Lack,
+    Picker,
+    Source,
+    Tier,
+    render,
+    render_uniform,
+    tail,
+)
+from moovitamix.serve.http.asking import Ask
+from moovitamix.serve.http.beside import Beside
+from moovitamix.serve.http.live import LiveModel, Ranked, best_of
+from moovitamix.serve.http.popular_tiers import take_favourites, take_popular
+from moovitamix.serve.http.problems import ProblemError
+from moovitamix.serve.http.reads import ListReader, Wanted
+from moovitamix.serve.http.world import World
+
+# How many listens are told of each track.
+BECAUSE = 3
+
+
+class Answer(NamedTuple):
+    """An answer, and what is counted of it."""
+
+    body: bytes
+    tier: Tier
+
+
+class Reads:
+    """Told what became of the values that were read; `metrics.py` counts it."""
+
+    def read(self, *, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
+        """So many values were there, were not, or could not be read."""
+
+
+class Tiers:
+    """Answers requests for lists.
+
+    Args:
+        reader: Of Redis.
+        world: Names, removals, what is popular, the factors.
+        observer: Told of hits and misses.
+    """
+
+    def __init__(self, reader: ListReader, world: World, observer: Reads | None = None) -> None:
+        self._reader = reader
+        self._world = world
+        self._observer = observer or Reads()
+        self._beside = Beside()
+        self._end: tuple[Generation | None, list[Lack], bytes] = (None, [], b"")
+
+    def close(self) -> None:
+        """End the threads."""
+        self._beside.close()
+
+    async def recommend(self, user: int, ask: Ask) -> Answer:
+        """What to play to a user next; the tiers are in `docs/serving.md`.
+
+        Raises:
+            ProblemError: When a genre is asked for that the catalogue does not have.
+        """
+        wanted: list[Wanted] = [("u", user), ("r", user)] if ask.repeats else [("u", user)]
+        generation, values, lacks = await self._read(wanted)
+        lists = [self._decoded(value) for value in values]
+        own = next((found for found in reversed(lists) if found is not None), None)
+        if (
+            own is not None
+            and generation is not None
+            and len(own.ids) >= ask.limit
+            and not (ask.filtered or ask.explain)
+        ):
+            ids = own.ids[: ask.limit]
+            if self._world.removed.isdisjoint(ids.tolist()):
+                body = render_uniform(
+                    b'"user_id":%d' % user,
+                    self._world.tracks.members(ids),
+                    own.scores[: ask.limit].tolist(),
+                    b"cached top-N",
+                    self._cached_end(generation, lacks),
+                )
+                return Answer(body, "cached top-N")
+        return await self._assemble(user, ask, own, generation, lacks)
+
+    async def similar(self, track: int, limit: int) -> Answer:
+        """The tracks most like one: cached, then by the factors, then popular in its genres."""
+        world = self._world
+        generation, values, lacks = await self._read([("t", track)])
+        found = self._decoded(values[0]) if values else None
+        picker = self._picker(Ask(limit=limit, exclude=frozenset((track,))), None)
+        if found is not None:
+            picker.take(found.ids, found.scores, "cached similar")
+        live = world.live
+        if picker.wanting and live is not None:
+            cosines = await self._beside.run(live.similarity, track)
+            if cosines is not None:
+                more = limit + len(world.removed) + len(picker.ids)
+                picker.take(*best_of(live.tracks, cosines, None, more), "live factors")
+        place = int(world.tracks.places(np.array([track]))[0])
+        if picker.wanting and place >= 0 and (genres := world.tracks.genres_of(place)):
+            in_genres = world.tracks.in_genres(genres, every=False)
+            take_popular(self._world, picker, in_genres, "popular in genre")
+        take_popular(self._world, picker, None, "popular")
+        return self._rendered(b'"track_id":%d' % track, picker, generation, lacks)
+
+    async def popular(self, ask: Ask) -> Answer:
+        """What most users heard, in some genres or over all; from this process alone.
+
+        Raises:
+            ProblemError: When a genre is asked for that the catalogue does not have.
+        """
+        allowed, lacks = self._allowed(ask)
+        picker = self._picker(ask, allowed)
+        self._take_asked(picker, ask, allowed)
+        return self._rendered(b"", picker, None, [*lacks, *self._removal_lacks()])
+
+    async def _read(
+        self, wanted: list[Wanted]
+    ) -> tuple[Generation | None, list[bytes | None], list[Lack]]:
+        lacks = self._removal_lacks()
+        try:
+            found = await self._reader.read(wanted)
+        except StoreUnavailable:
+            return None, [], ["redis", *lacks]
+        return (None, [], lacks) if found is None else (*found, lacks)
+
+    def _removal_lacks(self) -> list[Lack]:
+        return [] if self._world.removals_known else ["postgres"]
+
+    def _decoded(self, value: bytes | None) -> TopN | None:
+        if value is None:
+            self._observer.read(misses=1)
+            return None
+        try:
+            found = decode_list(value)
+        except DamagedValue:
+            self._observer.read(damaged=1)
+            return None
+        self._observer.read(hits=1)
+        return found
+
+    async def _assemble(
+        self,
+        user: int,
+        ask: Ask,
+        own: TopN | None,
+        generation: Generation | None,
+        lacks: list[Lack],
+    ) -> Answer:
+        world = self._world
+        allowed, more_lacks = self._allowed(ask)
+        lacks = [*lacks, *more_lacks]
+        live = world.live if user not in world.withdrawn_users else None
+        heard = live.heard(user) if live is not None else np.empty(0, dtype=np.int64)
+        picker = self._picker(ask, allowed, frozenset() if ask.repeats else heard.tolist())
+        if own is not None:
+            picker.take(own.ids, own.scores, "cached top-N")
+        if picker.wanting and live is not None and live.champion.algorithm == "als":
+            found = await self._beside.run(self._rank_live, live, user, ask, allowed)
+            if found is not None:
+                picker.take(found.ids, found.scores, "live fold-in")
+        if picker.wanting and own is None and not len(heard) and not ask.genres:
+            stated = await self._favourite_genres(user, generation)
+            take_favourites(self._world, picker, stated)
+        self._take_asked(picker, ask, allowed)
+        because = None
+        if ask.explain:
+            if live is None or live.champion.algorithm != "als":
+                lacks.append("model")
+            else:
+                told = await self._beside.run(live.explain, user, np.array(picker.ids, np.int64))
+                because = {
+                    track: Ranked(listens.ids[:BECAUSE], listens.scores[:BECAUSE])
+                    for track, listens in (told or {}).items()
+                }
+        return self._rendered(b'"user_id":%d' % user, picker, generation, lacks, because)
+
+    def _rank_live(
+        self, live: LiveModel, user: int, ask: Ask, allowed: NDArray[np.bool_] | None
+    ) -> Ranked | None:
+        """Enough of the best tracks that all filters leave `limit` of them, where there are."""
+        scores = live.score(user, repeats=ask.repeats)
+        if scores is None:
+            return None
+        world, tracks = self._world, live.tracks
+        places = world.tracks.places(tracks)
+        mask = ~np.isin(tracks, np.fromiter(world.removed | ask.exclude, dtype=np.int64))
+        if allowed is not None:
+            mask &= (places >= 0) & np.append(allowed, False)[places]
+        n = 2 * ask.limit + 100
+        if ask.per_artist is None:
+            return best_of(tracks, scores, mask, n)
+        while True:
+            found = best_of(tracks, scores, mask, n)
+            enough = self._picker(ask, allowed)
+            enough.take(found.ids, found.scores, "live fold-in")
+            if not enough.wanting or len(found.ids) < n:
+                return found
+            n *= 4
+
+    async def _favourite_genres(self, user: int, generation: Generation | None) -> list[int]:
+        if generation is not None:
+            _, values, _ = await self._read([("g", user)])
+            found = self._decoded(values[0]) if values else None
+            if found is not None:
+                return [int(genre) for genre in found.ids]
+        return self._world.favourites.of(user)
+
+    def _take_asked(self, picker: Picker, ask: Ask, allowed: NDArray[np.bool_] | None) -> None:
+        if ask.genres and allowed is None:  # no name table: what was published by genre
+            ids = [int(genre) for genre in ask.genres if genre.strip().isdecimal()]
+            for found in filter(None, map(self._world.by_genre.get, ids)):
+                picker.take(found.ids, found.listeners, "popular in genre")
+        take_popular(self._world, picker, allowed, "popular in genre" if ask.genres else "popular")
+
+    def _allowed(self, ask: Ask) -> tuple[NDArray[np.bool_] | None, list[Lack]]:
+        if not ask.genres:
+            return None, []
+        tracks = self._world.tracks
+        if not len(tracks):
+            return None, ["names"]
+        places = []
+        for genre in ask.genres:
+            place = tracks.genre(genre)
+            if place is None:
+                raise ProblemError(
+                    404,
+                    "There is no such genre in the catalogue. Ask for one that its tracks have.",
+                    errors=[{"parameter": "genre", "detail": f"unknown: {genre}"}],
+                )
+            places.append(place)
+        return tracks.in_genres(places, every=ask.every_genre), []
+
+    def _picker(
+        self, ask: Ask, allowed: NDArray[np.bool_] | None, left_out: Any = frozenset()
+    ) -> Picker:
+        return Picker(
+            self._world.tracks,
+            ask.limit,
+            ask.exclude.union(left_out),
+            self._world.removed,
+            allowed,
+            ask.per_artist,
+        )
+
+    def _rendered(
+        self,
+        head: bytes,
+        picker: Picker,
+        generation: Generation | None,
+        lacks: list[Lack],
+        because: dict[int, Ranked] | None = None,
+    ) -> Answer:
+        tracks = self._world.tracks
+        source = self._source(generation)
+        body = render(head, tracks, picker.ids, picker.scores, picker.tiers, source, lacks, because)
+        return Answer(body, picker.tiers[0] if picker.tiers else "nothing yet")
+
+    def _source(self, generation: Generation | None) -> Source:
+        if generation is not None:
+            return Source(generation.model_version, generation.name, generation.published_at)
+        origin = self._world.origin
+        if origin is not None:
+            return Source(origin.model_version, origin.generation, origin.generated_at)
+        live = self._world.live
+        return Source(None if live is None else live.champion.version, None, None)
+
+    def _cached_end(self, generation: Generation, lacks: list[Lack]) -> bytes:
+        known, lacked, end = self._end
+        if known is not generation or lacked != lacks:
+            end = tail("cached top-N", self._source(generation), lacks)
+            self._end = (generation, lacks, end)
+        return end

@@ -1,0 +1,103 @@
+"""The running API keeps to its own description: every check that Schemathesis has."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from hypothesis.strategies import SearchStrategy
+from schemathesis.core.result import Ok
+
+from moovitamix.serve.http.app import Api, Features, build_api
+from moovitamix.serve.http.gate import Limits
+from moovitamix.serve.http.keys import KeyStore, make_key
+from moovitamix.serve.http.routes import PARAMETERS
+from moovitamix_tests.serve.http.serving import Published, refreshed, running, with_client
+
+EXAMPLES = 25
+SECRET, KEY = make_key("tests", "read", 1e9)
+
+
+@contextmanager
+def in_a_thread(published: Published, keys: str | None) -> Iterator[str]:
+    """The address of a server that runs until the block ends."""
+    ready, address, ended = threading.Event(), [""], threading.Event()
+
+    async def serve() -> None:
+        api = build_api(
+            published.stores,
+            keys=KeyStore(keys, published.home),
+            limits=Limits(),
+            features=Features(access_log=False),
+            background=False,
+        )
+        await asyncio.to_thread(refreshed, api)
+        async with running(api) as found:
+            address[0] = found
+            ready.set()
+            await asyncio.to_thread(ended.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield address[0]
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _examine(cases: SearchStrategy[Any], headers: dict[str, str]) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=cases)
+    def examine(case: Any) -> None:
+        case.call_and_validate(headers=headers)
+
+    with suppress(Unsatisfiable):  # what takes no parameters cannot be asked wrongly
+        examine()
+
+
+@pytest.mark.parametrize("keys", [None, KEY.entry()], ids=["open", "with keys"])
+def test_every_route_keeps_to_its_description(published: Published, keys: str | None) -> None:
+    with in_a_thread(published, keys) as address:
+        schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+        headers = {} if keys is None else {"X-API-Key": SECRET}
+        operations = 0
+        for found in schema.get_all_operations():
+            assert isinstance(found, Ok), found
+            operation = found.ok()
+            operations += 1
+
+            for mode in schemathesis.GenerationMode:
+                _examine(operation.as_strategy(mode), headers)
+        assert operations == len(PARAMETERS) + 4
+
+
+def test_one_description_covers_every_route_and_says_what_each_takes(published: Published) -> None:
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        del api
+        described = (await client.get("/openapi.json")).json()["paths"]
+        for route, parameters in PARAMETERS.items():
+            told = described[route]["get"]["parameters"]
+            assert {one["name"] for one in told if one["in"] == "query"} == parameters
+            assert {"200", "401", "422", "429", "500", "503"} <= set(
+                described[route]["get"]["responses"]
+            )
+        assert {"/models/current", "/health/live", "/health/ready", "/metrics"} < set(described)
+
+    with_client(published.stores, published.home, ask)
