@@ -3,12 +3,12 @@
 All in one run, on the same servers, in turns: the API with everything on, with one thing off at a
 time, an ASGI application that returns a constant of the same size (what the server itself can do),
 and Valkey's GET by as many connections (what reading can cost at best). Ratios hold better than
-figures: load and servers share the machine. Needs `wrk`; nothing else should run meanwhile.
+figures: load and servers share the machine. Needs `wrk` and `redis-benchmark`; nothing else should
+run meanwhile.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -185,7 +185,7 @@ def _measure(folder: Path, seconds: int, rounds: int) -> None:
         figures: dict[tuple[str, str], list[Figures]] = {}
         reading = []
         for _ in range(rounds):
-            reading.append(asyncio.run(_gets(valkey.port, seconds)))
+            reading.append(_gets(valkey.port, seconds))
             for server in names:
                 for variant, off in VARIANTS.items():
                     if server != SERVERS[0] and off not in ("", "constant"):
@@ -303,48 +303,18 @@ def _percentile(told: str, which: int) -> float:
     return float(found[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[found[2]]
 
 
-class _Getter(asyncio.Protocol):
-    """A connection that asks for one list after the other, as `redis-benchmark -t get` does."""
-
-    def __init__(self, request: bytes, size: int) -> None:
-        self._request, self._size = request, size
-        self._left = size
-        self.answered = 0
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        self._left -= len(data)
-        if not self._left:
-            self._left = self._size
-            self.answered += 1
-            self.transport.write(self._request)
-
-
-async def _gets(port: int | None, seconds: int) -> float:
-    """GETs a second of single lists; the client, in Python, takes most of the time."""
+def _gets(port: int | None, seconds: int) -> float:
+    """GETs a second of a user's list by `redis-benchmark`, with as many connections."""
     assert port is not None
     with redis.Redis(port=port) as client:
         name = client.get(current_key(PREFIX))
-        assert isinstance(name, bytes)
-        key = key_of(PREFIX, name.decode(), "u", 1)
-        value = client.get(key)
-    assert isinstance(value, bytes)
-    request = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
-    size = len(b"$%d\r\n" % len(value)) + len(value) + 2
-    loop = asyncio.get_running_loop()
-    getters = [
-        (await loop.create_connection(lambda: _Getter(request, size), "127.0.0.1", port))[1]
-        for _ in range(CONNECTIONS)
-    ]
-    before, began = sum(getter.answered for getter in getters), time.perf_counter()
-    await asyncio.sleep(seconds)
-    rate = (sum(getter.answered for getter in getters) - before) / (time.perf_counter() - began)
-    for getter in getters:
-        getter.transport.close()
-    return rate
+    assert isinstance(name, bytes)
+    key = key_of(PREFIX, name.decode(), "u", 1).decode()
+    command = ["redis-benchmark", "-p", str(port), "-c", str(CONNECTIONS), "--csv"]
+    asked = [*command, "-n", str(seconds * 50_000), "GET", key]
+    told = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    *_, last = told.strip().splitlines()
+    return float(last.split('","')[1])
 
 
 def _is_there(server: str) -> bool:
@@ -362,7 +332,7 @@ def _print(
     print(f"{USERS:,} users, {TRACKS:,} tracks; {size:,.0f} bytes a user in Valkey")
     load = os.getloadavg()[0]
     print(f"an answer of 20 tracks has {constant.stat().st_size:,} bytes; load {load:.1f}")
-    print(f"GET of a list, {CONNECTIONS} connections by asyncio: {reading:,.0f}/s\n")
+    print(f"GET of a list, {CONNECTIONS} connections by redis-benchmark: {reading:,.0f}/s\n")
     columns = f"{'p50 ms':>8}{'p99 ms':>8}{'CPU us':>8}{'of GET':>8}{'of const':>9}"
     print(f"{'server':<9}{'':<32}{'req/s':>8}{columns}")
     for (server, variant), found in figures.items():
