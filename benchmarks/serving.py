@@ -139,6 +139,7 @@ def _serve(server: str, port: int) -> None:
             ws="none",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here asks who the client is
             log_level="warning",
         )
         return

@@ -54,6 +54,7 @@ def serve(console: Console, host: str, port: int, workers: int, *, access_log: b
             ws="none",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here asks who the client is
             log_level="warning",
             timeout_keep_alive=75,
             timeout_graceful_shutdown=10,

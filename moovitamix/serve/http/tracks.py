@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-# So many tracks are kept cut out as well, some 40 MB: those that are asked for are mostly the same,
-# and a look-up takes about a quarter of cutting out.
+# So many tracks are kept cut out as well, some 40 MB: looking up takes a quarter of cutting out.
+# All, where there are no more; else those that were asked for first, which are mostly the same.
 REMEMBERED = 200_000
 
 _encode = msgspec.json.encode
@@ -53,6 +54,10 @@ class Tracks:
         names = {name: genre for genre, name in enumerate(self.genre_names)}
         object.__setattr__(self, "_by_name", names)
         object.__setattr__(self, "_bounds", np.concatenate(([0], self.ends)).astype(np.int64))
+        if len(self.ids) <= REMEMBERED:
+            bounds = self._bounds.tolist()
+            texts = (self.texts[first:last] for first, last in pairwise(bounds))
+            self._told.update(zip(self.ids.tolist(), texts, strict=True))
 
     def __len__(self) -> int:
         return len(self.ids)
