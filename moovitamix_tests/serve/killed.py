@@ -1,4 +1,4 @@
-"""A process that renews or publishes in children of its own, killed before their n-th round trip.
+"""A process that renews, publishes or switches in children, killed before their n-th round trip.
 
 It has one thread, for a forked test process, in which other threads hold locks, may hang. Reads a
 number a line, and answers `killed` or `done`.
@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import redis
 
-from moovitamix.serve.life import renew
+from moovitamix.serve.life import living, renew, switch_to
 from moovitamix_tests.serve.test_generations import PREFIX, USERS, begin, lists_of
 
 
@@ -49,6 +49,7 @@ def publish(client: redis.Redis) -> None:
 WORK: dict[str, Callable[[redis.Redis], object]] = {
     "publish": publish,
     "renew": lambda client: renew(client, PREFIX),
+    "switch": lambda client: switch_to(client, PREFIX, living(client, PREFIX)[-1]),
 }
 
 

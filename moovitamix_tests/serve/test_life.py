@@ -185,6 +185,27 @@ def test_a_former_generation_is_served_again_at_once_with_a_whole_life(
     assert versions_in(valkey, second) == {2}
 
 
+def test_a_way_back_that_is_killed_anywhere_leaves_one_of_both_whole_and_can_be_gone_again(
+    valkey: redis.Redis, valkey_url: str
+) -> None:
+    first = age(valkey, publish(valkey, version=1), 2 * HOUR)
+    second = publish(valkey, version=2)
+    trips, seen = 0, set()
+    with killed_after(valkey_url, "switch") as killed:
+        while killed(trips):
+            served = read_current(valkey, PREFIX)
+            assert served is not None
+            assert versions_in(valkey, served) == {served.model_version}
+            seen.add(served.name)
+            trips += 1
+            switch_to(valkey, PREFIX, second)
+            first = age(valkey, first, 2 * HOUR)
+    assert seen == {first.name, second.name}
+    served = read_current(valkey, PREFIX)
+    assert served is not None
+    assert served.name == first.name
+
+
 @pytest.mark.parametrize("fault", ["gone", "damaged"])
 def test_a_generation_that_is_not_whole_is_not_served_again(
     valkey: redis.Redis, fault: str
