@@ -1,5 +1,6 @@
 """Everything that crosses stages: the jobs, and when they run by themselves."""
 
+import warnings
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -8,6 +9,9 @@ from moovitamix.errors import StoreUnavailable
 from moovitamix.partitions import daily
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.settings import get_settings
+
+# The sensor's decorator passes on a parameter that is beta, whether it is set or not.
+warnings.filterwarnings("ignore", message=".*`owners`.*", category=dg.BetaWarning)
 
 FEATURES = dg.AssetSelection.assets("user_features", "user_item_matrix")
 
