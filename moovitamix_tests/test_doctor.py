@@ -186,3 +186,21 @@ def test_whatever_the_password_is_it_is_not_shown(password: str) -> None:
 
     assert f"«{password}»" not in _shown(SecretStr(url))
     assert "«" not in _shown(SecretStr(url))
+
+
+def test_a_mirror_that_does_not_answer_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{closed_port()}")
+    well, told = examined(monkeypatch)
+
+    assert not well
+    assert "does not answer" in told["MLflow"]
+    assert "models mirror" in told["MLflow"]
+    assert "secret" not in told["MLflow"]
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

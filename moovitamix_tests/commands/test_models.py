@@ -234,3 +234,16 @@ def test_what_is_promoted_by_hand_is_served_by_the_next_run(
     assert job._is_served(3)
     command("models", "rollback")  # its lists are still in the cache
     assert job._is_served(2)
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_rollback_is_done_and_says_so_when_the_mirror_is_down(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(command("models", "mirror").exception, NothingToDo)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    get_settings.cache_clear()
+    told = " ".join(command("models", "rollback").output.split())
+    assert "Version 1 is the champion again" in told
+    assert "`moovitamix models mirror` tries again" in told
+    assert command("models", "mirror").exit_code == 1
