@@ -268,7 +268,7 @@ def _ask(url: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answers(url: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(url, timeout=5):  # noqa: S310
+    with suppress(OSError), urllib.request.urlopen(url, timeout=5):  # noqa: S310 - as above
         return True
     return False
 

@@ -17,7 +17,7 @@ import tempfile
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -142,7 +142,7 @@ def fill(lake: LakeStore, listens: int, users: int, tracks: int, day_count: int)
         ),
     }
     last = days(day_count)[-1]
-    began = datetime(last.year, last.month, last.day, 12) + timedelta(days=1)  # noqa: DTZ001
+    began = datetime.combine(last + timedelta(days=1), time(12))
     nothing = EndpointCounts(0, 0, 0, 0, 0, 0, 0, 0, 0)
     name = pull_name(began)
     folder = Path(tempfile.mkdtemp())
@@ -152,6 +152,7 @@ def fill(lake: LakeStore, listens: int, users: int, tracks: int, day_count: int)
         )
         schema = dealt_schema(endpoint)
         rows = Spool.by_key(folder / endpoint.name, schema, endpoint.key, 1)
+        # Keys are names, where the stubs of polars allow selectors too, and dict is invariant.
         rows.add(frame.select(*schema).cast(dict(endpoint.schema)))  # type: ignore[arg-type]
         none = Spool.by_key(folder / f"no-{endpoint.name}", REJECTED_SCHEMA, ["sha256"], 1)
         brought = Brought(nothing, rows, rows, none)

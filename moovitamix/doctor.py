@@ -179,6 +179,7 @@ def _source(settings: Settings) -> str:
     if settings.source_url is None:
         running = services.running()["demo source"]
         return f"demonstration, {'running' if running else 'not running; started when needed'}"
+    # Whatever scheme the settings name is asked: they are the operator's own.
     request = urllib.request.Request(f"{settings.source_url.rstrip('/')}/tracks?page=1&size=1")  # noqa: S310
     from moovitamix.ingest.client import token_headers
     from moovitamix.ingest.contract import TRACKS

@@ -32,7 +32,7 @@ def ensure_postgres(folder: Path) -> str:
             return _start(folder)
     except StoreUnavailable:
         raise
-    except Exception as error:
+    except Exception as error:  # of any type: the package lets through what it meets, and asserts
         raise StoreUnavailable(
             f"The embedded Postgres in {folder} did not start: {str(error).rstrip('.')}. "
             f"Its log is {folder / 'log'}; or set MOOVITAMIX_DATABASE_URL to a server of yours."
@@ -73,16 +73,18 @@ def _start(folder: Path) -> str:
         _forget(postgres_server, folder)
         _drop_stale_pid_files(folder.resolve())
     # Its own choice is handed to a shell without quotes: a home with a space would not start.
+    # To the type checker a module has no attributes that one may set.
     postgres_server.find_suitable_socket_dir = _socket_folder  # type: ignore[attr-defined]
     return str(postgres_server.get_server(folder, cleanup_mode=None).get_uri())
 
 
-def _socket_folder(pgdata: Path, runtime_path: Path) -> Path:  # noqa: ARG001
+def _socket_folder(pgdata: Path, runtime_path: Path) -> Path:  # noqa: ARG001 - its signature
     return short_socket_folder(pgdata, _SOCKET)
 
 
 def _forget(postgres_server: ModuleType, folder: Path) -> None:
     """Drop what the library remembers of a server that another process stopped, or that died."""
+    # The package has no public way to let go of a server; its version is bounded for that reason.
     stale = postgres_server.PostgresServer._instances.pop(folder.resolve(), None)  # noqa: SLF001
     if stale is not None:
         atexit.unregister(stale._cleanup)  # noqa: SLF001

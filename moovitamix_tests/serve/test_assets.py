@@ -17,9 +17,7 @@ import redis
 from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
-from moovitamix.recommend import registry
-from moovitamix.recommend.artifacts import store_matrix, store_model
-from moovitamix.recommend.gate import Decision
+from moovitamix.recommend.artifacts import store_matrix
 from moovitamix.recommend.matrix import MatrixParameters
 from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.new_releases import ReleaseParameters
@@ -29,7 +27,8 @@ from moovitamix.serve.codec import decode_list, encode_list
 from moovitamix.serve.generations import Kind, current_key, key_of, read_current
 from moovitamix.serve.recommender import Recommender
 from moovitamix.settings import get_settings
-from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World, load_catalogue, plays
+from moovitamix_tests.serve.http.serving import fill
+from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World, plays
 
 Fault = Callable[[redis.Redis, str], None]
 Change = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -44,22 +43,7 @@ def resources(
     """A warehouse and a lake in which a champion has been promoted, and an empty cache."""
     assert valkey.dbsize() == 0
     lake = Lake(url=(tmp_path / "lake").as_uri())
-    load_catalogue(warehouse, world.catalogue)
-    store_matrix(lake.open(), world.matrix, "p1")
-    model = world.champion.model
-    with warehouse.connect() as connection:
-        registered = registry.register(
-            connection,
-            run_id="r1",
-            as_of=model.as_of,
-            pull="p1",
-            matrix_fingerprint=model.matrix_fingerprint,
-            parameters={},
-            artifact=store_model(lake.open(), "r1", model),
-        )
-        registry.promote(
-            connection, registered.version, Decision("cannot tell", "als", True, "first")
-        )
+    fill(world, warehouse, lake)
     return {
         "warehouse": warehouse,
         "lake": lake,
