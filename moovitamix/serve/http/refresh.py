@@ -45,7 +45,7 @@ NAMES_EVERY = 600.0
 
 _REMOVED = f"""
 SELECT id FROM tracks WHERE withdrawn_at IS NOT NULL OR id IN ({BLOCKED_TRACKS})
-"""  # noqa: S608
+"""  # noqa: S608 - a constant of the blocklist
 _WITHDRAWN_USERS = "SELECT id FROM users WHERE withdrawn_at IS NOT NULL"
 _TRACKS = "SELECT id, name, artist FROM tracks ORDER BY id"
 _GENRES = "SELECT id, name FROM genres ORDER BY id"
