@@ -1,9 +1,10 @@
 """The warehouse's tables, declared once: names, types, keys, and what each column means.
 
 Here are the six published ones, and those that keep the books of loading them. The model registry
-is in `registry_tables.py`, the staging area in `staged_tables.py`; whoever imports `metadata` from
-here has them all. Alembic's migrations build them, Dagster shows them as column schemas, the export
-reads their order. Tables without a schema live in the namespace's schema.
+is in `registry_tables.py`, the staging area in `staged_tables.py`, what the app tells at once in
+`activity_tables.py`; whoever imports `metadata` from here has them all. Alembic's migrations build
+them, Dagster shows them as column schemas, the export reads their order. Tables without a schema
+live in the namespace's schema.
 """
 
 from __future__ import annotations
@@ -25,11 +26,18 @@ from sqlalchemy import (
     text,
 )
 
-from moovitamix.warehouse import registry_tables, staged_tables
+from moovitamix.warehouse import activity_tables, registry_tables, staged_tables
 from moovitamix.warehouse.columns import Moment, OurMoment, metadata, pull
 from moovitamix.warehouse.staged_tables import STAGING
 
-__all__ = ["PUBLISHED", "STAGING", "metadata", "registry_tables", "staged_tables"]
+__all__ = [
+    "PUBLISHED",
+    "STAGING",
+    "activity_tables",
+    "metadata",
+    "registry_tables",
+    "staged_tables",
+]
 
 tracks = Table(
     "tracks",
