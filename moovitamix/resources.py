@@ -147,6 +147,21 @@ class Warehouse(dg.ConfigurableResource[Any]):
         """
         return self.lock("people", shared=True)
 
+    @contextmanager
+    def hold_erasures_over(self, connection: psycopg.Connection) -> Iterator[None]:
+        """The same by a connection that is open anyway: for who does it many times a second.
+
+        Args:
+            connection: In autocommit mode; when it ends, so does the lock.
+        """
+        key = (f"{self.schema_name}:people",)
+        connection.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))", key)
+        try:
+            yield
+        finally:
+            if not connection.broken:
+                connection.execute("SELECT pg_advisory_unlock_shared(hashtextextended(%s, 0))", key)
+
     def read(
         self,
         query: str,

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from moovitamix.errors import SettingsError
 from moovitamix.recommend import archive
+from moovitamix.recommend.blas import one_thread
 from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, in_columns
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class AlsModel:
 
     def solve_users(self, values: Any) -> NDArray[np.float32]:
         """The factors that fit rows of values, in the columns of the model, best."""
-        with threadpool_limits(1, "blas"):
+        with one_thread():
             rows: NDArray[np.float32] = self._solver.recalculate_user(
                 np.arange(values.shape[0]), values
             )
@@ -118,7 +118,7 @@ def _als(parameters: AlsParameters) -> AlternatingLeastSquares:
     # implicit warns at construction, and threads fight in the fit, unless BLAS has one thread.
     from implicit.cpu.als import AlternatingLeastSquares
 
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         return AlternatingLeastSquares(
             factors=parameters.factors,
             alpha=parameters.alpha,
@@ -171,7 +171,7 @@ def fit_als(
         )
 
     als = _als(parameters)
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         als.fit(matrix.values, show_progress=False, callback=tell)
     return as_it_is()
 

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
-from threadpoolctl import threadpool_limits
 
 from moovitamix.recommend.als import AlsModel
+from moovitamix.recommend.blas import one_thread
 
 # So many tracks of the model at the overall mean count among those of a genre, and so many
 # without anything of their own among those of an artist. Measured, see docs/model.md.
@@ -63,7 +63,7 @@ class AttributeFactors:
         genre_places, artist_places = _places(known["genres"].explode()), _places(known["artist"])
         of_genre = _genre_shares(known, genre_places)
         of_artist = _artist_shares(known, artist_places)
-        with threadpool_limits(1, "blas"):  # the same bits on any number of cores
+        with one_thread():  # the same bits on any number of cores
             genres = _shrunk(of_genre.T @ factors, of_genre.sum(axis=0), mean, GENRE_SUPPORT)
             expected = (of_artist.T @ of_genre) @ genres
             artists = _shrunk(
@@ -86,7 +86,7 @@ class AttributeFactors:
         """
         of_genre = _genre_shares(features, self.genre_places)
         of_artist = _artist_shares(features, self.artist_places)
-        with threadpool_limits(1, "blas"):
+        with one_thread():
             factors = self.mean + of_genre @ self.genres + of_artist @ self.artists
         nothing_known = (of_genre.sum(axis=1) == 0) & (of_artist.sum(axis=1) == 0)
         factors[nothing_known] = 0

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
 
 from moovitamix.errors import SettingsError
 from moovitamix.recommend.als import AlsModel
+from moovitamix.recommend.blas import one_thread
 from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, in_columns, rows_of
 from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.recommend.top_n import TopN, rank_scores, score_users
@@ -109,7 +109,7 @@ def preferences(model: AlsModel, values: csr_matrix) -> NDArray[np.float32]:
 
 
 def _affinity(model: AlsModel, factors: NDArray[np.float32]) -> NDArray[np.float32]:
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         return _scaled(factors @ model.item_factors.T)
 
 

@@ -90,6 +90,8 @@ class UserItemMatrix:
         as_of: The last day whose plays are in it.
         parameters: How it was made.
         fingerprint: sha256 of ids, values and parameters.
+        mean_plays: Of a user, where the weighting goes by it (see `weighting.weigh_rows`); None
+            too where the file is older than that.
     """
 
     values: csr_matrix
@@ -98,6 +100,7 @@ class UserItemMatrix:
     as_of: date
     parameters: MatrixParameters
     fingerprint: str
+    mean_plays: float | None = None
 
 
 def end_of(day: date) -> datetime:

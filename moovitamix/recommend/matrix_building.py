@@ -7,6 +7,7 @@ What a matrix is, and which parameters it has, is in `matrix.py`; where plays co
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,7 +18,12 @@ from scipy.sparse import csr_matrix
 
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, end_of, fingerprint_of
-from moovitamix.recommend.weighting import weigh_matrix, weigh_pairs
+from moovitamix.recommend.weighting import (
+    Statistics,
+    weigh_matrix,
+    weigh_pairs,
+    weigh_rows,
+)
 
 # Plays are summed in fixed point: the sum, and so the fingerprint, is the same in any row order.
 _ONE_PLAY = 1 << 32
@@ -64,9 +70,46 @@ def build_in_blocks(
             f"There is no listen up to {as_of} to build a matrix from: "
             "load days that have listens with `moovitamix run`."
         )
-    weigh_matrix(values, parameters.weighting)
+    mean_plays = weigh_matrix(values, parameters.weighting)
     fingerprint = fingerprint_of(values, users, tracks, parameters)
-    return UserItemMatrix(values, users, tracks, as_of, parameters, fingerprint)
+    return UserItemMatrix(values, users, tracks, as_of, parameters, fingerprint, mean_plays)
+
+
+def build_rows(
+    interactions: pl.DataFrame,
+    parameters: MatrixParameters,
+    as_of: date,
+    tracks: NDArray[np.int64],
+    known: Statistics,
+) -> UserItemMatrix:
+    """The rows of some users as a matrix of all would have them: to fold them in between two.
+
+    What takes all users to know (how rare a track is, how much a user plays) is told. Nobody falls
+    out for having too few plays, and no track for having too few listeners: who has come today has
+    few, and a track that the model does not know has no column there anyhow.
+
+    Args:
+        interactions: As `build_matrix` takes them: all plays of these users.
+        parameters: Weighting, decay, window and cap.
+        as_of: As in `build_matrix`.
+        tracks: int64, ascending: those that `known` tells of.
+        known: Of the matrix of all.
+
+    Returns:
+        The rows, under the tracks that these users heard; without a fingerprint.
+
+    Raises:
+        ValueError: When the weighting needs what a matrix of before it was kept does not tell.
+    """
+    users, heard, plays = _sum_plays(interactions, replace(parameters, minimum_plays=1), as_of)
+    pairs = _Pairs()
+    pairs.add(users, heard, weigh_pairs(plays / _ONE_PLAY, parameters.weighting))
+    values, users, heard = pairs.settled(1)
+    listeners = np.zeros(len(heard), dtype=np.int64)
+    listed = _among(heard, tracks)
+    listeners[listed] = known.listeners[np.searchsorted(tracks, heard[listed])]
+    weigh_rows(values, parameters.weighting, replace(known, listeners=listeners))
+    return UserItemMatrix(values, users, heard, as_of, parameters, "")
 
 
 def _sum_plays(

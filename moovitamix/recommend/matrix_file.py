@@ -6,7 +6,7 @@ Which file is the current one is told in `artifacts.py`.
 from __future__ import annotations
 
 from datetime import date
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -24,11 +24,13 @@ _NARROW = {"indices": np.dtype(np.int32), "indptr": np.dtype(np.int32)}
 
 def write_matrix(stream: IO[bytes], matrix: UserItemMatrix) -> None:
     """Write a matrix as one file: arrays and a JSON header, no pickle, no second copy in memory."""
-    header = {
+    header: dict[str, Any] = {
         "as_of": matrix.as_of.isoformat(),
         "parameters": matrix.parameters.header(),
         "fingerprint": matrix.fingerprint,
     }
+    if matrix.mean_plays is not None:
+        header["mean_plays"] = matrix.mean_plays
     archive.write(stream, KIND, header, arrays(matrix.values, matrix.users, matrix.tracks))
 
 
@@ -52,8 +54,9 @@ def read_matrix(stream: IO[bytes]) -> UserItemMatrix:
         parameters = MatrixParameters(**header["parameters"])
         as_of = date.fromisoformat(header["as_of"])
         fingerprint = fingerprint_of(values, users, tracks, parameters)
+        mean_plays = None if header.get("mean_plays") is None else float(header["mean_plays"])
     except (KeyError, TypeError, ValueError, IndexError, SettingsError) as error:
         raise archive.damaged(KIND, str(error)) from error
     if fingerprint != header.get("fingerprint"):
         raise archive.damaged(KIND, "its fingerprint is not that of its content")
-    return UserItemMatrix(values, users, tracks, as_of, parameters, fingerprint)
+    return UserItemMatrix(values, users, tracks, as_of, parameters, fingerprint, mean_plays)

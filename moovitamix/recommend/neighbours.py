@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
+
+from moovitamix.recommend.blas import one_thread
 
 # Similar tracks kept of each track, and BM25's two constants: see docs/model.md.
 NEIGHBOURS = 100
@@ -36,7 +37,7 @@ def similarities(values: csr_matrix, neighbours: int = NEIGHBOURS) -> csr_matrix
     weighted = _bm25(values).tocsc()
     lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=0)).ravel())
     weighted.data /= np.repeat(np.maximum(lengths, np.finfo(np.float64).tiny), _counts(weighted))
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         near = all_pairs_knn(weighted.tocsr(), neighbours + 1, show_progress=False).tocsr()
     near.setdiag(0)
     near.eliminate_zeros()

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
 
 from moovitamix.recommend.als import AlsModel
+from moovitamix.recommend.blas import one_thread
 from moovitamix.recommend.blend import BlendParameters, blended, preferences
 from moovitamix.recommend.matrix import UserItemMatrix, in_columns, rows_of
 from moovitamix.recommend.popularity import listeners, score_popular
@@ -140,7 +140,7 @@ def by_ease(audience: Audience, weights: NDArray[np.float32]) -> Lists:
     heard.data[:] = 1
 
     def scores(rows: slice) -> NDArray[np.float32]:
-        with threadpool_limits(1, "blas"):
+        with one_thread():
             found: NDArray[np.float32] = heard[rows] @ weights
         return found
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
 
 from moovitamix.recommend.als import AlsModel
+from moovitamix.recommend.blas import one_thread
 from moovitamix.recommend.matrix import UserItemMatrix, in_columns
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def rank(
 
     excluded = np.flatnonzero(np.isin(tracks, exclude)) if exclude is not None else None
     n = min(n, len(tracks))
-    with threadpool_limits(1, "blas"):  # it has threads of its own
+    with one_thread():  # it has threads of its own
         columns, scores = topk(
             items,
             queries,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -36,7 +37,7 @@ def weigh_pairs(plays: NDArray[np.float64], weighting: Weighting) -> NDArray[np.
     return np.ones(len(plays), dtype=np.float32)
 
 
-def weigh_matrix(values: Any, weighting: Weighting) -> None:
+def weigh_matrix(values: Any, weighting: Weighting) -> float | None:
     """Weigh a CSR matrix of users and tracks, in place, by what takes all pairs to know.
 
     BM25 (Robertson & Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009,
@@ -47,21 +48,74 @@ def weigh_matrix(values: Any, weighting: Weighting) -> None:
     tf being plays, length a user's plays, and idf = log(1 + (N - n + 0.5) / (n + 0.5)) for a
     track that n of N users heard. The 1 is Lucene's: without it, what more than half of all
     users heard would have a negative value.
+
+    Returns:
+        The mean length, for `weigh_rows`; None where the weighting needs none.
+    """
+    if weighting != "bm25" or not values.nnz:
+        return None
+    lengths = np.empty(values.shape[0])
+    for rows, pairs in _rows_at_once(values.indptr):
+        starts = values.indptr[rows] - pairs.start
+        lengths[rows] = np.add.reduceat(values.data[pairs], starts, dtype=np.float64)
+    mean = float(lengths.mean())
+    _weigh_bm25(values, lengths, mean, _rarity(listeners_of(values), values.shape[0]))
+    return mean
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Statistics:
+    """What a weighting knows of all users: with it, the row of one can be weighed alone.
+
+    Attributes:
+        users: How many there are.
+        listeners: int64 [tracks]: how many of them heard each.
+        mean_plays: Of a user, as `weigh_matrix` returned it.
+    """
+
+    users: int
+    listeners: NDArray[np.int64]
+    mean_plays: float | None
+
+
+def weigh_rows(values: Any, weighting: Weighting, known: Statistics) -> None:
+    """Weigh further rows as `weigh_matrix` weighed the matrix, in place.
+
+    Args:
+        values: CSR [any rows, tracks], plays as `weigh_pairs` leaves them.
+        weighting: Which.
+        known: Of the matrix, by the same columns.
+
+    Raises:
+        ValueError: When the mean is needed and not known.
     """
     if weighting != "bm25" or not values.nnz:
         return
-    users, tracks = values.shape
+    if known.mean_plays is None:
+        raise ValueError("BM25 needs the mean of the matrix: make the matrix anew.")
+    lengths = np.asarray(values.sum(axis=1, dtype=np.float64)).ravel()
+    _weigh_bm25(values, lengths, known.mean_plays, _rarity(known.listeners, known.users))
+
+
+def listeners_of(values: Any) -> NDArray[np.int64]:
+    """How many users heard each track of a CSR matrix: int64 [tracks]."""
+    found = np.zeros(values.shape[1], dtype=np.int64)
+    for _, pairs in _rows_at_once(values.indptr):
+        found += np.bincount(values.indices[pairs], minlength=len(found))
+    return found
+
+
+def _rarity(listeners: NDArray[np.int64], users: int) -> NDArray[np.float32]:
+    """The idf of each track."""
+    return np.log1p((users - listeners + 0.5) / (listeners + 0.5)).astype(np.float32)
+
+
+def _weigh_bm25(
+    values: Any, lengths: NDArray[np.float64], mean: float, idf: NDArray[np.float32]
+) -> None:
     # Pairs and rows are taken in parts: there is no second copy of the matrix.
-    parts = list(_rows_at_once(values.indptr))
-    lengths = np.empty(users)
-    listeners = np.zeros(tracks, dtype=np.int64)
-    for rows, pairs in parts:
-        starts = values.indptr[rows] - pairs.start
-        lengths[rows] = np.add.reduceat(values.data[pairs], starts, dtype=np.float64)
-        listeners += np.bincount(values.indices[pairs], minlength=tracks)
-    idf = np.log1p((users - listeners + 0.5) / (listeners + 0.5)).astype(np.float32)
-    slowness = (K1 * (1 - B + B * lengths / lengths.mean())).astype(np.float32)
-    for rows, pairs in parts:
+    slowness = (K1 * (1 - B + B * lengths / mean)).astype(np.float32)
+    for rows, pairs in _rows_at_once(values.indptr):
         sizes = np.diff(values.indptr[rows.start : rows.stop + 1])
         weighed = values.data[pairs]
         weighed /= weighed + np.repeat(slowness[rows], sizes)

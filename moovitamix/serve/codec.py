@@ -4,14 +4,16 @@ Where the bytes are kept and what a list means does not belong here (`generation
 
 A value is little-endian throughout::
 
-    version  uint8    1
+    version  uint8    1, or 2 with a mark
     layout   uint8    bytes of an id (4 or 8) * 16 + bytes of a score (0, 2 or 4)
     count    uint16   entries
+    mark     uint64   only in version 2: how much was known of the user (`activity_marks`)
     entries  count *  (id: signed integer, score: IEEE float), best first
     crc32    uint32   of everything before it
 
 Entries are interleaved, so that a list is one piece of a longer array of entries, wherever it ends.
-The length is told by the head, so every truncation is found; the checksum finds the rest.
+The length is told by the head, so every truncation is found; the checksum finds the rest. A list
+without a mark knows what was loaded when it was published, as if its mark were 0.
 """
 
 from __future__ import annotations
@@ -25,10 +27,14 @@ from numpy.typing import NDArray
 from moovitamix.errors import MoovitaMixError
 
 VERSION = 1
+MARKED = 2
 MAX_ENTRIES = 0xFFFF
 
 _HEAD = np.dtype([("version", "<u1"), ("layout", "<u1"), ("count", "<u2")])
 _HEAD_BYTES = 4
+MARK_BYTES = 8
+# The bytes of a value that its mark can be read from.
+MARKED_HEAD = _HEAD_BYTES + MARK_BYTES
 _CRC_BYTES = 4
 _INT32 = np.iinfo(np.int32)
 _LAYOUTS: dict[int, np.dtype[np.void]] = {
@@ -38,6 +44,9 @@ _LAYOUTS: dict[int, np.dtype[np.void]] = {
     for id_bytes in (4, 8)
     for score_bytes in (0, 2, 4)
 }
+
+
+_BODY_AT = {VERSION: _HEAD_BYTES, MARKED: MARKED_HEAD}
 
 
 class DamagedValue(MoovitaMixError):
@@ -143,22 +152,42 @@ def decode_list(value: bytes) -> TopN:
         raise DamagedValue(f"A value of {len(value)} bytes is no list. Publish again.")
     version, layout, count = value[0], value[1], int.from_bytes(value[2:4], "little")
     entry = _LAYOUTS.get(layout)
-    if version != VERSION or entry is None:
+    if version not in _BODY_AT or entry is None:
         raise DamagedValue(
             f"A value of version {version}, layout {layout:#x} is unknown. "
             "Publish again with this version of MoovitaMix."
         )
-    end = _HEAD_BYTES + count * entry.itemsize
+    start = _BODY_AT[version]
+    end = start + count * entry.itemsize
     if len(value) != end + _CRC_BYTES or zlib.crc32(value[:end]) != int.from_bytes(
         value[end:], "little"
     ):
         raise DamagedValue(f"A value of {count} entries is truncated or altered. Publish again.")
-    entries = np.frombuffer(value, dtype=entry, count=count, offset=_HEAD_BYTES)
+    entries = np.frombuffer(value, dtype=entry, count=count, offset=start)
     has_scores = "score" in (entry.names or ())
     return TopN(
         entries["id"].astype(np.int64),
         entries["score"].astype(np.float32) if has_scores else np.zeros(count, np.float32),
     )
+
+
+def with_mark(value: bytes, mark: int) -> bytes:
+    """A list without a mark, as `encode_block` and its like make it, with one.
+
+    Args:
+        value: Version 1.
+        mark: At least 0, below 2 ** 53: what compares it counts in floating point.
+    """
+    body = bytes((MARKED,)) + value[1:_HEAD_BYTES] + mark.to_bytes(MARK_BYTES, "little")
+    body += value[_HEAD_BYTES:-_CRC_BYTES]
+    return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "little")
+
+
+def mark_of(head: bytes) -> int:
+    """The mark of a list; 0 where it has none. Its first `MARKED_HEAD` bytes are enough."""
+    if len(head) < MARKED_HEAD or head[0] != MARKED:
+        return 0
+    return int.from_bytes(head[_HEAD_BYTES:MARKED_HEAD], "little")
 
 
 def _refuse_too_long(length: int) -> None:

@@ -11,6 +11,8 @@ The keys of a generation, behind `{prefix}:{generation}:`, are::
     g:{user_id}          stated favourite genres of a user without listens, as genre ids alone
     t:{track_id}         similar tracks
     p:{genre_id|all}     popular tracks of a genre, or of all
+    x:{user_id}          tracks that no answer to the user may hold, and the matrix does not know
+    added                how many lists of each kind have come since it was published
     meta                 the `Generation` as JSON, written last: where it is, all the rest is
 
 `{prefix}:current` names the generation that is served, `{prefix}:sequence` counts them. All keys
@@ -36,7 +38,10 @@ TIME_TO_LIVE = timedelta(hours=24)
 
 _KEYS_A_SCAN = 5_000
 
-Kind = Literal["u", "r", "g", "t", "p"]
+Kind = Literal["u", "r", "g", "t", "p", "x"]
+
+# The kinds of lists that a generation says how many it has of.
+COUNTED: frozenset[Kind] = frozenset({"u", "r", "g", "t", "p"})
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +88,11 @@ def key_of(prefix: str, generation: str, kind: Kind, item: int | Literal["all"])
 def meta_key(prefix: str, generation: str) -> str:
     """The key of a generation's own description."""
     return f"{prefix}:{generation}:meta"
+
+
+def added_key(prefix: str, generation: str) -> str:
+    """The key that counts the lists that have come to a generation since it was published."""
+    return f"{prefix}:{generation}:added"
 
 
 def read_generation(value: bytes | None) -> Generation | None:

@@ -17,7 +17,7 @@ from moovitamix.recommend.champion import Champion
 from moovitamix.recommend.matrix import UserItemMatrix
 from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.serve.catalogue import Catalogue
-from moovitamix.serve.codec import DamagedValue, TopN, decode_list
+from moovitamix.serve.codec import DamagedValue, TopN, decode_list, mark_of
 from moovitamix.serve.generations import Generation, Kind, key_of, redis_answering
 from moovitamix.serve.rankings import Rankings
 
@@ -34,11 +34,13 @@ class Sample:
         owners: How many should have one.
         found: How many have one that can be read, as far as the sample tells.
         lists: The sample, evenly spread over the owners' ids.
+        published: Whose lists of the sample are those of the publication, not replaced since.
     """
 
     owners: int
     found: int
     lists: dict[int, TopN]
+    published: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,8 @@ class Inspection:
         genres: Popular tracks by genre.
         overall: Popular tracks; None when that list is missing or damaged.
         heard: By user of the sample: the tracks heard.
-        unheard: By user of the sample: how many tracks their list could have held.
+        unheard: By user of the sample whose list is that of the publication: how many tracks it
+            could have held.
         fresh: By user, some of the sample: their list computed anew.
         catalogue: The warehouse's.
     """
@@ -126,8 +129,9 @@ def inspect_generation(
             if by_als
             else _count_unheard(tracks, catalogue.tracks)
             for user, tracks in heard.items()
+            if user in users.published
         },
-        fresh=_ranked_anew(rankings, list(users.lists)),
+        fresh=_ranked_anew(rankings, users.published),
         catalogue=catalogue,
     )
 
@@ -157,7 +161,13 @@ class _Reader:
             values = self._values(kind, chosen)
         lists = {owner: found for owner, value in values if (found := _decoded(value)) is not None}
         damaged = sum(value is not None for _, value in values) - len(lists)
-        return Sample(owners=len(owners), found=existing - damaged, lists=lists)
+        published = [owner for owner, value in values if value is not None and not mark_of(value)]
+        return Sample(
+            owners=len(owners),
+            found=existing - damaged,
+            lists=lists,
+            published=[owner for owner in published if owner in lists],
+        )
 
     def overall(self) -> TopN | None:
         with redis_answering():

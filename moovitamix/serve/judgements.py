@@ -39,11 +39,13 @@ def no_list_is_short_without_reason(
 
     Args:
         lists: By user.
-        unheard: By user: how many tracks could be in the list, and were not heard yet.
+        unheard: By user: how many tracks could be in the list, and were not heard yet; who is not
+            in it is not looked at.
         list_length: N.
     """
-    short = sum(len(found.ids) < min(list_length, unheard[user]) for user, found in lists.items())
-    return Judgement(short == 0, {"lists looked at": len(lists), "short": short})
+    looked_at = [(lists[user], count) for user, count in unheard.items() if user in lists]
+    short = sum(len(found.ids) < min(list_length, count) for found, count in looked_at)
+    return Judgement(short == 0, {"lists looked at": len(looked_at), "short": short})
 
 
 def no_list_holds_what_was_heard(lists: Lists, heard: Mapping[int, NDArray[np.int64]]) -> Judgement:

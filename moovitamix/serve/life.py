@@ -20,8 +20,10 @@ import redis
 from moovitamix.errors import NothingToDo
 from moovitamix.serve.codec import DamagedValue, decode_list
 from moovitamix.serve.generations import (
+    COUNTED,
     TIME_TO_LIVE,
     Generation,
+    added_key,
     current_key,
     keys_matching,
     meta_key,
@@ -121,9 +123,8 @@ def renew(client: redis.Redis, prefix: str, *, below: timedelta = RENEW_BELOW) -
             if renewed is not None:
                 _set_if_same(client, current_key(prefix), name, name, until)
                 kept, found = renewed
-                return Renewal(
-                    generation=kept, renewed=True, missing=sum(kept.keys.values()) - found
-                )
+                missing = max(0, _expected(client, prefix, kept) - found)
+                return Renewal(generation=kept, renewed=True, missing=missing)
     return Renewal(generation=current, renewed=False)  # others are quicker, or it was replaced
 
 
@@ -172,17 +173,18 @@ def switch_to(client: redis.Redis, prefix: str, generation: Generation) -> Gener
 
 def _refuse_in_part(client: redis.Redis, prefix: str, generation: Generation) -> None:
     """Count all keys, and decode a sample."""
-    keys = [key for batch in _lists(client, prefix, generation.name) for key in batch]
-    expected = sum(generation.keys.values())
+    keys = [key for batch in _keys(client, prefix, generation.name) for key in batch]
+    keys = sorted({key for key in keys if _is_counted(key)})
+    expected = _expected(client, prefix, generation)
     sample = [
         keys[place] for place in np.linspace(0, len(keys) - 1, min(_SAMPLE, len(keys))).astype(int)
     ]
     pipeline = client.pipeline(transaction=False)
     for key in sample:
         pipeline.get(key)
-    fault = f"{expected - len(set(keys))} of {expected} keys are gone"
+    fault = f"{expected - len(keys)} of {expected} keys are gone"
     damaged = sum(not _decodes(value) for value in pipeline.execute())
-    if len(set(keys)) == expected and not damaged:
+    if len(keys) >= expected and not damaged:
         return
     if damaged:
         fault = f"{damaged} of {len(sample)} lists that were looked at cannot be read"
@@ -239,13 +241,14 @@ def _prolong(
         return None
     deadline = int(until.timestamp())
     found = 0
-    for keys in _lists(client, prefix, before.name):
+    for keys in _keys(client, prefix, before.name):
         if while_current is not None and client.get(current_key(prefix)) != while_current:
             return None
         pipeline = client.pipeline(transaction=False)
         for key in keys:
             pipeline.expireat(key, deadline)
-        found += sum(map(bool, pipeline.execute()))
+        answers = zip(keys, pipeline.execute(), strict=True)
+        found += sum(bool(there) for key, there in answers if _is_counted(key))
     after = msgspec.structs.replace(before, expires_at=until)
     description = meta_key(prefix, before.name)
     changed = _set_if_same(client, description, described, msgspec.json.encode(after), until)
@@ -259,11 +262,22 @@ def _set_if_same(
     return bool(client.eval(_SET_IF_SAME, 1, key, before, after, deadline))
 
 
-def _lists(client: redis.Redis, prefix: str, name: str) -> Iterator[list[bytes]]:
+def _keys(client: redis.Redis, prefix: str, name: str) -> Iterator[list[bytes]]:
     """All keys of a generation but its description, in batches; a key may come twice."""
     description = meta_key(prefix, name).encode()
     for keys in keys_matching(client, f"{prefix}:{name}:*"):
         yield [key for key in keys if key != description]
+
+
+def _is_counted(key: bytes) -> bool:
+    """Whether a key is that of a list which the generation counts."""
+    return key.split(b":")[-2].decode() in COUNTED
+
+
+def _expected(client: redis.Redis, prefix: str, generation: Generation) -> int:
+    """How many lists there should be: those of the publication, and those added since."""
+    added = cast("list[bytes]", client.hvals(added_key(prefix, generation.name)))
+    return sum(generation.keys.values()) + sum(map(int, added))
 
 
 def _present(client: redis.Redis) -> datetime:

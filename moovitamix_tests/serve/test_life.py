@@ -114,14 +114,14 @@ def test_two_renewers_at_once_come_to_the_same_end(
     valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aged = age(valkey, publish(valkey), HOUR)
-    original, others = life._lists, []
+    original, others = life._keys, []
 
     def another_one_first(*args: Any) -> Any:
-        monkeypatch.setattr(life, "_lists", original)
+        monkeypatch.setattr(life, "_keys", original)
         others.append(renew(valkey, PREFIX))
         return original(*args)
 
-    monkeypatch.setattr(life, "_lists", another_one_first)
+    monkeypatch.setattr(life, "_keys", another_one_first)
     second = renew(valkey, PREFIX)
     assert (others[0].renewed, second.renewed) == (True, False)
     assert deadlines(valkey, aged) == {int((aged.expires_at + TIME_TO_LIVE).timestamp())}
@@ -131,14 +131,14 @@ def test_a_switch_in_the_middle_of_a_renewal_wins(
     valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aged = age(valkey, publish(valkey, version=1), HOUR)
-    original = life._lists
+    original = life._keys
 
     def a_switch_first(*args: Any) -> Any:
-        monkeypatch.setattr(life, "_lists", original)
+        monkeypatch.setattr(life, "_keys", original)
         publish(valkey, version=2)
         return original(*args)
 
-    monkeypatch.setattr(life, "_lists", a_switch_first)
+    monkeypatch.setattr(life, "_keys", a_switch_first)
     renewal = renew(valkey, PREFIX)
     served = read_current(valkey, PREFIX)
     assert served is not None
@@ -154,14 +154,14 @@ def test_an_erasure_in_the_middle_of_a_renewal_is_not_undone(
     from moovitamix.serve.people import erase_keys
 
     age(valkey, publish(valkey), HOUR)
-    original = life._lists
+    original = life._keys
 
     def an_erasure_first(*args: Any) -> Any:
-        monkeypatch.setattr(life, "_lists", original)
+        monkeypatch.setattr(life, "_keys", original)
         erase_keys(valkey, PREFIX, [17], {})
         return original(*args)
 
-    monkeypatch.setattr(life, "_lists", an_erasure_first)
+    monkeypatch.setattr(life, "_keys", an_erasure_first)
     renewal = renew(valkey, PREFIX)
     assert renewal.generation is not None
     assert renewal.generation.keys["u"] == len(ALL_USERS) - 1

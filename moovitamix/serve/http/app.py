@@ -19,21 +19,27 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from starlette.routing import Router
-from threadpoolctl import threadpool_limits
+from starlette.routing import Route, Router
 
 from moovitamix.errors import SettingsError
+from moovitamix.ingest.erased import read_key
+from moovitamix.recommend.blas import one_thread
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.connection import is_cluster
 from moovitamix.serve.http.access import AccessLog
 from moovitamix.serve.http.documented import documented_app
+from moovitamix.serve.http.freshener import Freshener
 from moovitamix.serve.http.gate import Gate, Limits
+from moovitamix.serve.http.group_commit import GroupCommit
 from moovitamix.serve.http.keys import KeyStore
+from moovitamix.serve.http.listens import ROUTE as LISTENS
+from moovitamix.serve.http.listens import ListensRoute
 from moovitamix.serve.http.metrics import Metrics
 from moovitamix.serve.http.reads import ListReader
 from moovitamix.serve.http.refresh import Refresher
 from moovitamix.serve.http.routes import list_routes
 from moovitamix.serve.http.snapshot import snapshot_path
+from moovitamix.serve.http.taking import Listens
 from moovitamix.serve.http.tiers import Tiers
 from moovitamix.serve.http.time_limit import TimeLimit
 from moovitamix.serve.http.world import World
@@ -84,6 +90,7 @@ class Api:
         app: To be served.
         world: What it holds.
         refresher: Keeps that up to date.
+        freshener: Keeps users' lists up to date.
         reader: Of Redis.
         metrics: What it counts.
     """
@@ -91,6 +98,7 @@ class Api:
     app: Gate
     world: World
     refresher: Refresher
+    freshener: Freshener
     reader: ListReader
     metrics: Metrics | None
     tiers: Tiers = field(repr=False)
@@ -119,16 +127,22 @@ def build_api(
     address, prefix = stores.cache.address(), stores.cache.prefix
     # Resolved once: a store that is stopped later is not to be started from here.
     warehouse = Warehouse(url=stores.warehouse.address(), namespace=stores.warehouse.schema_name)
-    world = World()
+    world, lake = World(), stores.lake.open()
+    connect = partial(_client, address, cluster=stores.cluster)
+    freshener = Freshener(
+        world, warehouse=warehouse, connect=connect, prefix=prefix, listener=metrics
+    )
     refresher = Refresher(
         world,
         warehouse=warehouse,
-        lake=stores.lake.open(),
-        connect=partial(_client, address, cluster=stores.cluster),
+        lake=lake,
+        connect=connect,
         prefix=prefix,
         path=snapshot_path(settings.home_path, prefix),
         watcher=metrics,
+        on_factors=freshener.look,
     )
+    commits = GroupCommit(warehouse, Listens(partial(read_key, lake), settings.present).write)
     reader = ListReader(
         _async_client(address, cluster=stores.cluster),
         prefix,
@@ -142,9 +156,10 @@ def build_api(
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         # One request's linear algebra is small: threads of BLAS would only get in each other's way.
-        with threadpool_limits(1, "blas"):
+        with one_thread():
             if background:
                 refresher.start()
+                freshener.start()
             watching = asyncio.create_task(_watch_keys(keys))
             # What is here now stays: it need not be gone through again and again.
             gc.collect()
@@ -155,10 +170,12 @@ def build_api(
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
+                await commits.close()
                 await reader.close()
                 tiers.close()
                 if background:
                     await asyncio.to_thread(refresher.stop)
+                    await asyncio.to_thread(freshener.stop)
                 if access is not None:
                     access.close()
 
@@ -166,13 +183,22 @@ def build_api(
     # told so (405), not looked for there. Without Starlette's middleware: the gate does its work.
     documented = documented_app(reader, world, metrics)
     root = Router(
-        list_routes(tiers),
+        [
+            *list_routes(tiers),
+            Route(LISTENS, ListensRoute(commits, freshener.told), methods=["POST"]),
+        ],
         default=TimeLimit(documented, limits.seconds, metrics),
         lifespan=lifespan,
     )
     gate = Gate(root, keys, limits, metrics, access)
     return Api(
-        app=gate, world=world, refresher=refresher, reader=reader, metrics=metrics, tiers=tiers
+        app=gate,
+        world=world,
+        refresher=refresher,
+        freshener=freshener,
+        reader=reader,
+        metrics=metrics,
+        tiers=tiers,
     )
 
 

@@ -20,6 +20,7 @@ from moovitamix.recommend.artifacts import load_model
 from moovitamix.recommend.blend import BlendParameters, blended
 from moovitamix.recommend.champion import Champion, load_champion, read_recent_plays
 from moovitamix.recommend.matrix import UserItemMatrix, in_columns, rows_of
+from moovitamix.recommend.new_releases import ReleaseParameters
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
@@ -246,4 +247,12 @@ def _version(warehouse: Warehouse, lake: LakeStore, version: int | None) -> Cham
     if model.matrix_fingerprint != found.matrix_fingerprint:
         raise archive.damaged("ALS model", f"{found.artifact} is not that of v{found.version}")
     blend = BlendParameters.of(found.parameters)
-    return Champion(found.version, found.algorithm, found.provisional, found.as_of, model, blend)
+    return Champion(
+        found.version,
+        found.algorithm,
+        found.provisional,
+        found.as_of,
+        model,
+        blend,
+        ReleaseParameters.of(found.parameters),
+    )

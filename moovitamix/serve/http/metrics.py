@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from moovitamix.serve.http.breaker import State
+from moovitamix.serve.http.freshener import Listener
 from moovitamix.serve.http.reads import Observer
 from moovitamix.serve.http.refresh import Watcher
 from moovitamix.serve.http.tiers import Reads
@@ -26,7 +27,7 @@ _STATES: tuple[State, ...] = ("closed", "half-open", "open")
 PARTS = ("snapshot", "popular", "names", "removals", "model")
 
 
-class Metrics(Observer, Reads, Watcher):
+class Metrics(Observer, Reads, Watcher, Listener):
     """All figures of one process, in a registry of its own."""
 
     def __init__(self) -> None:
@@ -88,6 +89,29 @@ class Metrics(Observer, Reads, Watcher):
             ["part"],
             registry=registry,
         )
+        self._folded = Counter(
+            "moovitamix_fold_ins",
+            "Users whose lists were made anew because something new was known of them.",
+            registry=registry,
+        )
+        self._fold_in = Histogram(
+            "moovitamix_fold_in_seconds",
+            "Time from the acknowledgement of a listen to the lists that know it; of a batch of "
+            "users that of who waited longest.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._fold_in_failures = Counter(
+            "moovitamix_fold_in_failures",
+            "Times when nobody could be folded in, for a store did not answer.",
+            registry=registry,
+        )
+        self._waiting = Gauge(
+            "moovitamix_fold_ins_waiting",
+            "Users whose lists are to be made anew.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self._by_request: dict[tuple[str, str, int], Counter] = {}
         self._by_route: dict[str, Histogram] = {}
         self._hit, self._miss, self._damaged = (
@@ -148,6 +172,19 @@ class Metrics(Observer, Reads, Watcher):
         self._refresh_failures.labels(what).inc()
         if what in ("removals", "names"):
             self.store_failed("postgres")
+
+    def folded_in(self, users: int, seconds: float) -> None:
+        """The lists of some users are fresh; the oldest of them was told so long ago."""
+        self._folded.inc(users)
+        self._fold_in.observe(seconds)
+
+    def waiting(self, users: int) -> None:
+        """So many users wait to be folded in."""
+        self._waiting.set(users)
+
+    def fold_in_failed(self) -> None:
+        """Nobody could be folded in."""
+        self._fold_in_failures.inc()
 
     def render(self) -> bytes:
         """All figures, as Prometheus reads them."""

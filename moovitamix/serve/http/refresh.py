@@ -24,6 +24,7 @@ from moovitamix.recommend.artifacts import current_matrix, load_current_matrix
 from moovitamix.recommend.popularity import listeners
 from moovitamix.resources import copy_out
 from moovitamix.serve.codec import DamagedValue, decode_list
+from moovitamix.serve.fold import load_folding
 from moovitamix.serve.generations import Generation, key_of, redis_answering
 from moovitamix.serve.http import snapshot
 from moovitamix.serve.http.live import load_live_model
@@ -75,6 +76,7 @@ class Refresher:
         prefix: What every key begins with, without the colon.
         path: Of the snapshot on disk.
         watcher: Told of what was done.
+        on_factors: Called when other factors have been loaded.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Refresher:
         prefix: str,
         path: Path,
         watcher: Watcher | None = None,
+        on_factors: Callable[[], None] = lambda: None,
     ) -> None:
         self._world = world
         self._warehouse = warehouse
@@ -95,6 +98,7 @@ class Refresher:
         self._prefix = prefix
         self._path = path
         self._watcher = watcher or Watcher()
+        self._on_factors = on_factors
         self._changing = threading.Lock()
         self._stopping = threading.Event()
         self._wakers = (threading.Event(), threading.Event())
@@ -205,9 +209,11 @@ class Refresher:
             matrix = load_current_matrix(self._lake)
             live = load_live_model(self._warehouse, self._lake, matrix, wanted[1])
         except NothingToDo:
-            self._world.live = self._loaded = None
+            self._world.live = self._loaded = self._world.folding = None
             return
         self._world.live, self._loaded = live, wanted
+        self._world.folding = load_folding(self._warehouse, live.champion, matrix)
+        self._on_factors()
         with self._changing:
             self._world.counts = Counts(matrix.tracks, listeners(matrix).astype(np.float32))
             self._world.rank()

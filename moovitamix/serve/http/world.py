@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from moovitamix.serve.http.tracks import NO_TRACKS, Tracks
 
 if TYPE_CHECKING:
+    from moovitamix.serve.fold import Folding
     from moovitamix.serve.http.live import LiveModel
 
 # After so many seconds without a word from Postgres, answers say that removals may be missing.
@@ -96,6 +97,7 @@ class World:
         favourites: Stated genres.
         origin: The generation of the counts.
         live: What ranks for users live.
+        folding: What lists of users are made anew by, when something new is known of them.
         removals_at: When `removed` was last read, by `time.monotonic`; None: not by this process.
     """
 
@@ -109,6 +111,7 @@ class World:
         self.favourites = Favourites(_NO_IDS, _NO_IDS)
         self.origin: Origin | None = None
         self.live: LiveModel | None = None
+        self.folding: Folding | None = None
         self.removals_at: float | None = None
 
     @property

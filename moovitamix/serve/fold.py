@@ -1,0 +1,232 @@
+"""Makes users' lists anew from all that is known of them now, by the factors of one version.
+
+It is the rule by which generations are published (`rankings.py`), on rows that are made of the
+plays that were loaded and of those that the app has told since. When that is done, and for whom, is
+told in `catch_up.py`; how lists get into a generation, in `replacing.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+import psycopg
+from numpy.typing import NDArray
+
+from moovitamix.errors import NothingToDo
+from moovitamix.recommend.champion import Champion
+from moovitamix.recommend.matrix import INTERACTIONS, UserItemMatrix
+from moovitamix.recommend.matrix_building import build_rows
+from moovitamix.recommend.new_releases import NewReleases
+from moovitamix.recommend.top_n import TopN
+from moovitamix.recommend.weighting import Statistics, listeners_of
+from moovitamix.serve.catalogue import Catalogue, read_catalogue, read_wanted_releases
+from moovitamix.serve.codec import encode_block, encode_groups
+from moovitamix.serve.popular import rank_by_listeners
+from moovitamix.serve.rankings import Rankings
+from moovitamix.serve.replacing import NewList
+
+if TYPE_CHECKING:
+    from moovitamix.resources import Warehouse
+    from moovitamix.serve.generations import Kind
+
+# One statement, one snapshot: a mark is never newer than the plays that are read with it. A play
+# that was told and then pulled is in both tables, and is one.
+_KNOWN = """
+SELECT user_id, track_id, (extract(epoch FROM listened_at) * 1000000)::bigint, FALSE
+FROM listen_history WHERE user_id = ANY(%(users)s)
+UNION ALL
+SELECT user_id, track_id, (extract(epoch FROM listened_at) * 1000000)::bigint, TRUE
+FROM activity a WHERE user_id = ANY(%(users)s) AND NOT EXISTS (
+    SELECT FROM listen_history h
+    WHERE h.user_id = a.user_id AND h.recorded_at = a.recorded_at
+      AND h.track_id = a.track_id AND h.nth = a.nth)
+UNION ALL
+SELECT user_id, mark, NULL, NULL FROM activity_marks WHERE user_id = ANY(%(users)s)
+"""
+
+
+class Known(NamedTuple):
+    """What is known of some users at one moment.
+
+    Attributes:
+        plays: As `matrix.INTERACTIONS`: all of them, loaded or not.
+        told: `user_id`, `track_id`: those of them that are not loaded yet.
+        marks: By user: how much this is; users without activity are not in it.
+    """
+
+    plays: pl.DataFrame
+    told: pl.DataFrame
+    marks: dict[int, int]
+
+
+def read_known(connection: psycopg.Connection, users: Sequence[int]) -> Known:
+    """All plays of some users, and their marks, in one statement."""
+    rows = connection.execute(_KNOWN, {"users": list(users)}).fetchall()
+    found = pl.DataFrame(
+        rows,
+        schema={
+            "user_id": pl.Int64,
+            "track_id": pl.Int64,
+            "listened_at": pl.Int64,
+            "told": pl.Boolean,
+        },
+        orient="row",
+    )
+    is_play = pl.col("told").is_not_null()
+    return Known(
+        found.filter(is_play)
+        .select("user_id", "track_id", pl.col("listened_at").cast(pl.Datetime("us")))
+        .match_to_schema(INTERACTIONS),
+        found.filter(is_play & pl.col("told")).select("user_id", "track_id").unique(),
+        dict(found.filter(~is_play).select("user_id", "track_id").iter_rows()),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folding:
+    """What all users share who are folded in by one version; may be used by several threads.
+
+    Attributes:
+        champion: The version.
+        matrix: The current one, made as the version needs it: what is popular, and what a weighting
+            knows of all users.
+        statistics: Of that matrix.
+        catalogue: What may be served.
+        releases: What has places of its own in the lists by ALS, nothing withdrawn; None: nothing.
+        ranked: As `rank_by_listeners` returns it.
+    """
+
+    champion: Champion
+    matrix: UserItemMatrix
+    statistics: Statistics
+    catalogue: Catalogue
+    releases: NewReleases | None
+    ranked: pl.DataFrame
+
+    @classmethod
+    def prepare(
+        cls,
+        champion: Champion,
+        matrix: UserItemMatrix,
+        catalogue: Catalogue,
+        releases: NewReleases | None,
+    ) -> Folding:
+        """Work out what all users share.
+
+        Raises:
+            NothingToDo: When the matrix was not made as the version needs it, or does not tell what
+                its weighting needs.
+        """
+        if matrix.parameters != champion.matrix_parameters or (
+            matrix.parameters.weighting == "bm25" and matrix.mean_plays is None
+        ):
+            raise NothingToDo(
+                f"The current matrix was not made as v{champion.version} needs it. "
+                "Materialize `user_item_matrix` again: `moovitamix run`."
+            )
+        return cls(
+            champion=champion,
+            matrix=matrix,
+            statistics=Statistics(
+                len(matrix.users), listeners_of(matrix.values), matrix.mean_plays
+            ),
+            catalogue=catalogue,
+            releases=releases,
+            ranked=rank_by_listeners(matrix, catalogue),
+        )
+
+    def rows(self, plays: pl.DataFrame, today: date) -> UserItemMatrix:
+        """The rows of some users, as the matrix will have them when today is over.
+
+        Args:
+            plays: As `matrix.INTERACTIONS`: all of theirs.
+            today: In UTC.
+        """
+        return build_rows(
+            plays,
+            self.champion.matrix_parameters,
+            max(today, self.matrix.as_of),
+            self.matrix.tracks,
+            self.statistics,
+        )
+
+    def lists(self, known: Known, now: datetime, list_length: int) -> list[NewList]:
+        """The lists of the users of whom anything is known.
+
+        Args:
+            known: Of them.
+            now: With a zone; plays of tomorrow, by a clock that is ahead, count as of today.
+            list_length: N.
+        """
+        today = now.astimezone(UTC).date()
+        moment = now.astimezone(UTC).replace(tzinfo=None)
+        plays = known.plays.with_columns(pl.col("listened_at").clip(upper_bound=moment))
+        rows = self.rows(plays, today)
+        rankings = Rankings(
+            champion=self.champion,
+            matrix=rows,
+            catalogue=self.catalogue,
+            recent=self._recent(plays, rows),
+            releases=self.releases,
+            list_length=list_length,
+            ranked=self.ranked,
+        )
+        lists = [
+            made for _, block in rankings.users() for made in _encoded("u", block, known.marks)
+        ]
+        lists += [
+            made for block in rankings.repeats() for made in _encoded("r", block, known.marks)
+        ]
+        return lists + _told(known)
+
+    def _recent(self, plays: pl.DataFrame, rows: UserItemMatrix) -> UserItemMatrix | None:
+        blend = self.champion.blend
+        if self.champion.algorithm != "als" or not blend.own_plays:
+            return None
+        none = Statistics(0, np.empty(0, np.int64), None)  # its weighting asks for nothing
+        return build_rows(plays, blend.recent, rows.as_of, np.empty(0, np.int64), none)
+
+
+def load_folding(
+    warehouse: Warehouse, champion: Champion, matrix: UserItemMatrix
+) -> Folding | None:
+    """What is needed to fold users in by a version, as the stores have it now; None: cannot be.
+
+    Raises:
+        StoreUnavailable: When Postgres does not answer.
+    """
+    catalogue = read_catalogue(warehouse)
+    releases = read_wanted_releases(warehouse, champion, matrix, catalogue)
+    try:
+        return Folding.prepare(champion, matrix, catalogue, releases)
+    except NothingToDo:
+        return None
+
+
+def _encoded(kind: Kind, block: TopN, marks: dict[int, int]) -> list[NewList]:
+    values = encode_block(block.tracks, block.scores, block.lengths)
+    users = block.ids.tolist()
+    return [
+        NewList(kind, user, value, marks.get(user, 0))
+        for user, value in zip(users, values, strict=True)
+    ]
+
+
+def _told(known: Known) -> list[NewList]:
+    """What no answer may hold although the matrix of the day does not know that it was heard."""
+    told = known.told.sort("user_id", "track_id")
+    owners, values = encode_groups(_ids(told, "user_id"), _ids(told, "track_id"))
+    return [
+        NewList("x", user, value, known.marks.get(user, 0))
+        for user, value in zip(owners.tolist(), values, strict=True)
+    ]
+
+
+def _ids(frame: pl.DataFrame, column: str) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = frame[column].to_numpy()
+    return found

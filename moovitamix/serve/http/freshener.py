@@ -1,0 +1,259 @@
+"""Makes the lists of users anew as soon as something new is known of them, in the background.
+
+How is told in `serve/catch_up.py` and `serve/fold.py`. Nothing has to be remembered here: what was
+told is in Postgres, and lists say how much they know. So every few seconds, and at once when
+another generation is current or its factors have been loaded, the lists are looked through for what
+was missed: by this process, by one that was killed, or while Redis was down.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import psycopg
+import redis
+
+from moovitamix.errors import MoovitaMixError
+from moovitamix.serve.catch_up import catch_up, fold_users
+from moovitamix.serve.generations import (
+    Generation,
+    current_key,
+    meta_key,
+    read_generation,
+    redis_answering,
+)
+from moovitamix.serve.http.world import World
+from moovitamix.settings import get_settings
+
+if TYPE_CHECKING:
+    from moovitamix.resources import Warehouse
+    from moovitamix.serve.fold import Folding
+
+log = logging.getLogger(__name__)
+
+# Seconds between two looks for what was missed, and after a store has failed.
+EVERY = 10.0
+_AFTER_FAILURE = 1.0
+_USERS_AT_ONCE = 64
+# Seconds until Postgres is given up; an erasure may have to be waited for.
+_PATIENCE = 30.0
+
+
+class Listener:
+    """Told of what is done here; `metrics.py` counts it."""
+
+    def folded_in(self, users: int, seconds: float) -> None:
+        """The lists of some users are fresh; the oldest of them was told so long ago."""
+
+    def waiting(self, users: int) -> None:
+        """So many users wait for it."""
+
+    def fold_in_failed(self) -> None:
+        """A store did not answer, or something went wrong: it is done later."""
+
+
+class Freshener:
+    """Folds users in, in a thread of its own.
+
+    Args:
+        world: Holds what is folded in by.
+        warehouse: What is known of users.
+        connect: Opens a client of Redis, which answers bytes and has time limits.
+        prefix: What every key begins with, without the colon.
+        listener: Told of what was done.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        warehouse: Warehouse,
+        connect: Callable[[], redis.Redis],
+        prefix: str,
+        listener: Listener | None = None,
+    ) -> None:
+        self._world = world
+        self._warehouse = warehouse
+        self._connect = connect
+        self._prefix = prefix
+        self._listener = listener or Listener()
+        self._told: dict[int, float] = {}  # by user, in the order told, and when
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._looked = _Looked()
+        self._known: tuple[Generation, float] | None = None
+
+    def start(self) -> None:
+        """Go on in the background until `stop`."""
+        self._thread = threading.Thread(target=self._loop, name="freshener", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what waits is done by whoever looks next."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2)
+
+    def told(self, users: Iterable[int]) -> None:
+        """Something new of these users is in Postgres."""
+        now = time.monotonic()
+        for user in users:
+            self._told.setdefault(user, now)
+        self._wake.set()
+
+    def look(self) -> None:
+        """Look for what was missed, before long: what is served, or by what, has changed."""
+        self._looked = _Looked()
+        self._wake.set()
+
+    def work(self) -> None:
+        """Fold in who waits, and look for what was missed when it is time, once.
+
+        Raises:
+            StoreUnavailable: When Redis does not answer.
+            psycopg.Error: When Postgres does not.
+        """
+        with ExitStack() as stack:
+            self._turn(self._open(stack))
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with ExitStack() as stack:
+                    stores = self._open(stack)
+                    while not self._stopping.is_set():
+                        self._turn(stores)
+                        self._wake.wait(0 if self._told else EVERY / 2)
+                        self._wake.clear()
+            except Exception as error:  # whatever it is: the thread has to go on
+                self._listener.fold_in_failed()
+                if isinstance(error, MoovitaMixError | psycopg.Error | redis.RedisError | OSError):
+                    log.warning("Nobody could be folded in: %s", type(error).__name__)
+                else:
+                    log.exception("Nobody could be folded in")
+                self._stopping.wait(_AFTER_FAILURE)
+
+    def _turn(self, stores: _Stores) -> None:
+        """One batch of those who wait; then a look, when one is due."""
+        folding = self._world.folding
+        due = time.monotonic() - self._looked.at > EVERY
+        if folding is None or not (self._told or due):
+            return
+        generation = self._served(stores.client, folding)
+        if generation is None:
+            self._told.clear()  # who waits is found when there is something to fold in by
+            return
+        if self._looked.where != (generation.name, folding):
+            self._looked = _Looked(where=(generation.name, folding))
+            due = True
+        with self._warehouse.hold_erasures_over(stores.connection):
+            self._fold_waiting(stores, generation, folding)
+            if due:
+                self._look(stores, generation, folding)
+
+    def _open(self, stack: ExitStack) -> _Stores:
+        client = stack.enter_context(closing(self._connect()))
+        connection = stack.enter_context(self._warehouse.connect())
+        connection.execute(f"SET statement_timeout = '{_PATIENCE:g}s'")
+        connection.commit()
+        connection.autocommit = True
+        return _Stores(client, connection)
+
+    def _fold_waiting(self, stores: _Stores, generation: Generation, folding: Folding) -> None:
+        users = list(islice(tuple(self._told), _USERS_AT_ONCE))
+        if not users:
+            return
+        # Taken out first: what is told from here on is to be folded in once more.
+        since = min(self._told.pop(user) for user in users)
+        self._listener.waiting(len(self._told))
+        fold_users(
+            stores.connection,
+            stores.client,
+            self._prefix,
+            generation,
+            folding,
+            _present(),
+            users,
+        )
+        self._listener.folded_in(len(users), time.monotonic() - since)
+
+    def _look(self, stores: _Stores, generation: Generation, folding: Folding) -> None:
+        row = stores.connection.execute("SELECT max(mark) FROM activity_marks").fetchone()
+        caught_up = catch_up(
+            self._warehouse.connect,
+            stores.client,
+            self._prefix,
+            generation,
+            folding,
+            _present,
+            after=self._looked.after,
+        )
+        if caught_up.users:
+            log.info("The lists of %d users were brought up to date.", caught_up.users)
+        # A mark is given before it is committed: the next look begins where this one began.
+        self._looked = _Looked(
+            at=time.monotonic(),
+            where=self._looked.where,
+            after=self._looked.newest,
+            newest=0 if row is None or row[0] is None else int(row[0]),
+        )
+
+    def _served(self, client: redis.Redis, folding: Folding) -> Generation | None:
+        """What is current, when it was made by the factors that are loaded."""
+        with redis_answering():
+            name = cast("bytes | None", client.get(current_key(self._prefix)))
+            if name is None:
+                return None
+            known = self._known
+            if known is None or known[0].name != name.decode() or time.monotonic() > known[1]:
+                found = read_generation(
+                    cast("bytes | None", client.get(meta_key(self._prefix, name.decode())))
+                )
+                if found is None:
+                    return None
+                # Its life may be prolonged: it is read again now and then.
+                known = self._known = (found, time.monotonic() + EVERY)
+        return known[0] if known[0].model_version == folding.champion.version else None
+
+
+class _Looked:
+    """When was last looked, and at what.
+
+    Args:
+        at: By `time.monotonic`.
+        where: The generation's name, and what was folded in by.
+        after: The next look is for marks above this.
+        newest: The newest mark when the last look began.
+    """
+
+    def __init__(
+        self,
+        at: float = float("-inf"),
+        where: tuple[str, Folding] | None = None,
+        after: int = 0,
+        newest: int = 0,
+    ) -> None:
+        self.at = at
+        self.where = where
+        self.after = after
+        self.newest = newest
+
+
+class _Stores(NamedTuple):
+    """Connections that are kept for as long as all goes well."""
+
+    client: redis.Redis
+    connection: psycopg.Connection
+
+
+def _present() -> datetime:
+    return get_settings().present()

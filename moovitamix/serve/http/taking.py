@@ -1,0 +1,156 @@
+"""Writes what was heard into `activity`: each play once, whoever tells it first.
+
+Where plays come from is told in `listens.py`, how requests share a transaction in
+`group_commit.py`, and how `activity` is loaded with its day in `warehouse/stage.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple, cast
+
+import msgspec
+import psycopg
+
+from moovitamix.ingest.erased import hash_account
+
+# Who was erased is known by keyed hashes alone. A new account that was given an erased one's id is
+# somebody else, of whom what it hears is kept.
+_TAKE = """
+WITH sent AS (
+    SELECT * FROM unnest(%(users)s::bigint[], %(recorded)s::timestamp[], %(tracks)s::bigint[],
+                         %(nth)s::smallint[], %(updated)s::timestamp[], %(hashes)s::bytea[])
+             AS s (user_id, recorded_at, track_id, nth, updated_at, hash)
+), believed AS (
+    SELECT * FROM sent s
+    WHERE NOT EXISTS (SELECT FROM erasures e WHERE e.hash = s.hash AND e.kind = 'account')
+       OR EXISTS (SELECT FROM users u
+                  WHERE u.id = s.user_id AND u.created_at <= s.recorded_at)
+), begun AS (
+    SELECT DISTINCT s.user_id, s.recorded_at FROM believed s
+    WHERE EXISTS (SELECT FROM activity a
+                  WHERE a.user_id = s.user_id AND a.recorded_at = s.recorded_at)
+       OR EXISTS (SELECT FROM listen_history h
+                  WHERE h.user_id = s.user_id AND h.recorded_at = s.recorded_at)
+), taken AS (
+    INSERT INTO activity (user_id, recorded_at, track_id, nth, listened_at, day)
+    SELECT s.user_id, s.recorded_at, s.track_id, s.nth,
+           CASE WHEN b.user_id IS NULL THEN s.recorded_at
+                ELSE greatest(s.recorded_at, s.updated_at) END,
+           %(day)s
+    FROM believed s LEFT JOIN begun b USING (user_id, recorded_at)
+    WHERE NOT EXISTS (SELECT FROM listen_history h
+                      WHERE h.user_id = s.user_id AND h.recorded_at = s.recorded_at
+                        AND h.track_id = s.track_id AND h.nth = s.nth)
+    ORDER BY s.user_id, s.recorded_at, s.track_id, s.nth
+    ON CONFLICT DO NOTHING
+    RETURNING user_id, recorded_at, track_id, nth
+), marked AS (
+    INSERT INTO activity_marks (user_id, mark)
+    SELECT user_id, nextval('activity_mark')
+    FROM (SELECT DISTINCT user_id FROM taken ORDER BY user_id) AS heard
+    ON CONFLICT (user_id) DO UPDATE SET mark = nextval('activity_mark'), marked_at = now()
+)
+SELECT user_id, recorded_at, track_id, nth FROM taken
+"""
+
+_ANYBODY_ERASED = "SELECT EXISTS (SELECT FROM erasures)"
+
+
+class Play(NamedTuple):
+    """The natural key of a play."""
+
+    user_id: int
+    recorded_at: datetime
+    track_id: int
+    nth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a request brings.
+
+    Attributes:
+        plays: Each once.
+        updated: Of each: `updated_at` of its record.
+    """
+
+    plays: list[Play]
+    updated: list[datetime]
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What came of a request.
+
+    Attributes:
+        taken: Plays that are new, and on disk now.
+        known: Plays that were told or pulled before; those of erased users are counted here too.
+    """
+
+    taken: int
+    known: int
+
+
+class Listens:
+    """Writes what requests bring into `activity`.
+
+    Args:
+        key: The key of the hashes of erased users, asked for once somebody was erased; it may wait.
+        present: The present, with a zone.
+    """
+
+    def __init__(self, key: Callable[[], bytes], present: Callable[[], datetime]) -> None:
+        self._read_key = key
+        self._key: bytes | None = None
+        self._present = present
+
+    async def write(
+        self, connection: psycopg.AsyncConnection, requests: list[Sent]
+    ) -> Sequence[tuple[Taken, frozenset[int]]]:
+        """Write the plays of some requests; of each what came of it, and whose lists are old now.
+
+        Raises:
+            StoreUnavailable: When the key of the hashes is gone.
+        """
+        plays = [play for sent in requests for play in sent.plays]
+        users = [play.user_id for play in plays]
+        hashes = await self._hashes(connection, users)
+        rows = await connection.execute(
+            _TAKE,
+            {
+                "users": users,
+                "recorded": [play.recorded_at for play in plays],
+                "tracks": [play.track_id for play in plays],
+                "nth": [play.nth for play in plays],
+                "updated": [moment for sent in requests for moment in sent.updated],
+                "hashes": hashes,
+                "day": self._present().astimezone(UTC).date(),
+            },
+        )
+        new = set(cast("list[Play]", await rows.fetchall()))
+        outcomes = []
+        for sent in requests:
+            own = new.intersection(sent.plays)
+            new -= own  # of two requests that bring the same, the first has told it
+            outcomes.append(
+                (
+                    Taken(len(own), len(sent.plays) - len(own)),
+                    frozenset(play[0] for play in own),
+                )
+            )
+        return outcomes
+
+    async def _hashes(
+        self, connection: psycopg.AsyncConnection, users: Sequence[int]
+    ) -> list[bytes | None]:
+        if self._key is None:
+            row = await (await connection.execute(_ANYBODY_ERASED)).fetchone()
+            if row != (True,):
+                return [None] * len(users)
+            self._key = await asyncio.to_thread(self._read_key)
+        key = self._key
+        by_user = {user: hash_account(key, user) for user in set(users)}
+        return [by_user[user] for user in users]
