@@ -102,6 +102,11 @@ class UserItemMatrix:
     fingerprint: str
     mean_plays: float | None = None
 
+    @property
+    def tells_mean(self) -> bool:
+        """Whether it tells what its weighting needs to weigh further rows."""
+        return self.parameters.weighting != "bm25" or self.mean_plays is not None
+
 
 def end_of(day: date) -> datetime:
     """The first moment after a day, in UTC without a zone."""

@@ -12,6 +12,7 @@ import dagster as dg
 from moovitamix.resources import Cache, Lake, Warehouse
 
 if TYPE_CHECKING:
+    from moovitamix.serve.generations import Generation
     from moovitamix.serve.publish import Publication, Written
 
 _CHAMPION_AND_MATRIX = ["champion_model", "user_item_matrix"]
@@ -61,13 +62,31 @@ def generation(
     from moovitamix.recommend.artifacts import load_current_matrix
     from moovitamix.recommend.champion import load_champion, read_recent_plays
     from moovitamix.serve.catalogue import read_catalogue, read_wanted_releases
+    from moovitamix.serve.catch_up import catch_up
+    from moovitamix.serve.fold import Folding
     from moovitamix.serve.publish import publish_generation
+    from moovitamix.settings import get_settings
 
     store = lake.open()
     with warehouse.hold_erasures(), cache.connect() as client:
         champion, matrix = load_champion(warehouse, store), load_current_matrix(store)
         catalogue = read_catalogue(warehouse)
         releases = read_wanted_releases(warehouse, champion, matrix, catalogue)
+        folding = Folding.prepare(champion, matrix, catalogue, releases)
+
+        def replay(generation: "Generation") -> None:
+            caught_up = catch_up(
+                warehouse.connect,
+                client,
+                cache.prefix,
+                generation,
+                folding,
+                get_settings().present,
+                tell=context.log.info,
+            )
+            told.append(caught_up.users)
+
+        told: list[int] = []
         published = publish_generation(
             client,
             cache.prefix,
@@ -77,10 +96,12 @@ def generation(
             tell=context.log.info,
             recent=read_recent_plays(warehouse, champion, matrix),
             releases=releases,
+            replay=replay,
         )
     by_tier = {f"users by {tier}": count for tier, count in published.users_by_tier.items()}
     more = {**by_tier, "keys with repeats": published.repeats.keys}
     more["new releases"] = 0 if releases is None else len(releases.tracks)
+    more["users with newer listens"] = sum(told)
     yield _materialized("user_top_n", published, published.users, more)
     yield _materialized("similar_tracks", published, published.tracks)
     yield _materialized("popular_tracks", published, published.popular)

@@ -122,9 +122,7 @@ class Folding:
             NothingToDo: When the matrix was not made as the version needs it, or does not tell what
                 its weighting needs.
         """
-        if matrix.parameters != champion.matrix_parameters or (
-            matrix.parameters.weighting == "bm25" and matrix.mean_plays is None
-        ):
+        if matrix.parameters != champion.matrix_parameters or not matrix.tells_mean:
             raise NothingToDo(
                 f"The current matrix was not made as v{champion.version} needs it. "
                 "Materialize `user_item_matrix` again: `moovitamix run`."

@@ -12,7 +12,7 @@ from time import perf_counter
 
 import redis
 
-from moovitamix.errors import NothingToDo
+from moovitamix.errors import NothingToDo, StoreUnavailable
 from moovitamix.recommend.champion import Champion
 from moovitamix.recommend.matrix import UserItemMatrix
 from moovitamix.recommend.new_releases import NewReleases
@@ -90,6 +90,7 @@ def publish_generation(
     recent: UserItemMatrix | None = None,
     releases: NewReleases | None = None,
     list_length: int = LIST_LENGTH,
+    replay: Callable[[Generation], None] = lambda _: None,
 ) -> Publication:
     """Write a generation in full, verify it, make it current.
 
@@ -110,6 +111,8 @@ def publish_generation(
         recent: The users' late plays, by `champion.blend.recent`; None where they do not count.
         releases: What has places of its own in the lists by ALS, nothing withdrawn; None: nothing.
         list_length: N.
+        replay: Brings lists up to what was told since the matrix was made (`catch_up.py`): called
+            before the switch, and again after it, for what was told meanwhile.
 
     Raises:
         NothingToDo: When the matrix was not made as the champion needs it.
@@ -144,7 +147,11 @@ def publish_generation(
         users, by_tier = lists.write_users(tell)
         repeats = lists.write_repeats()
         by_tier["stated genres"] = lists.write_stated_genres()
-        generation = writer.make_current()
+        generation = writer.make_current(replay)
+    try:
+        replay(generation)
+    except StoreUnavailable as error:  # it is current; the API looks for what was missed
+        tell(f"Listens told while {generation.name} was made current may be missing: {error}")
     return Publication(
         generation=generation,
         users=users,

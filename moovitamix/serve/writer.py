@@ -6,7 +6,7 @@ are alive is served afterwards, and how long, is told in `life.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Self
@@ -156,15 +156,19 @@ class GenerationWriter:
             )
         self._verify_sample()
 
-    def make_current(self) -> Generation:
+    def make_current(self, replay: Callable[[Generation], None] = lambda _: None) -> Generation:
         """Verify, then serve this generation instead of the one before, by one SET.
 
         The predecessor's keys are then made to live for at least the rollback window.
+
+        Args:
+            replay: Brings the lists up to what was told meanwhile: called once they are verified.
 
         Raises:
             IncompleteGeneration: As `verify`; the one before stays current.
         """
         self.verify()
+        replay(self._generation)
         name = self._generation.name
         with redis_answering():
             self._client.set(
