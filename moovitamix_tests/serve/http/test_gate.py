@@ -201,6 +201,9 @@ def test_every_metric_moves(published: Published, valkey: redis.Redis) -> None:
             api.reader._observer.store_failed("redis")
             api.reader.breaker.failed()
         api.refresher._watcher.refresh_failed("names")
+        api.freshener.told(range(1, 71))  # more than are folded in at once
+        await asyncio.to_thread(api.freshener.work)
+        api.freshener._listener.fold_in_failed()
         after = await figures()
         moved = {family for (family, _), value in after.items() if value != 0}
         families = {family for family, _ in after}
@@ -215,6 +218,10 @@ def test_every_metric_moves(published: Published, valkey: redis.Redis) -> None:
             "moovitamix_store_breaker_state",
             "moovitamix_snapshot_timestamp_seconds",
             "moovitamix_snapshot_failures_total",
+            "moovitamix_fold_ins_total",
+            *(f"moovitamix_fold_in_seconds_{end}" for end in _HISTOGRAM),
+            "moovitamix_fold_in_failures_total",
+            "moovitamix_fold_ins_waiting",
         }
         for result in ("hit", "miss", "damaged"):
             label = ("moovitamix_cache_reads_total", (("result", result),))
