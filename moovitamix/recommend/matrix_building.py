@@ -6,18 +6,18 @@ What a matrix is, and which parameters it has, is in `matrix.py`; where plays co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import date, timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, end_of, fingerprint_of
+from moovitamix.recommend.pairs import Pairs, among
 from moovitamix.recommend.weighting import (
     Statistics,
     weigh_matrix,
@@ -27,6 +27,32 @@ from moovitamix.recommend.weighting import (
 
 # Plays are summed in fixed point: the sum, and so the fingerprint, is the same in any row order.
 _ONE_PLAY = 1 << 32
+
+
+_A_DAY = 86_400_000_000  # microseconds
+
+
+class Plays(NamedTuple):
+    """Plays as arrays, one entry a play, in any order.
+
+    Attributes:
+        users: int64 ids.
+        tracks: int64 ids.
+        listened_at: int64, microseconds since 1970 in UTC.
+    """
+
+    users: NDArray[np.int64]
+    tracks: NDArray[np.int64]
+    listened_at: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, interactions: pl.DataFrame) -> Plays:
+        """The plays of a frame as `matrix.INTERACTIONS`."""
+        return cls(
+            interactions["user_id"].to_numpy(),
+            interactions["track_id"].to_numpy(),
+            interactions["listened_at"].to_physical().to_numpy(),
+        )
 
 
 def build_matrix(
@@ -60,9 +86,9 @@ def build_in_blocks(
     Raises:
         NothingToDo: When no play is left.
     """
-    pairs = _Pairs()
+    pairs = Pairs()
     for block in blocks:
-        users, tracks, plays = _sum_plays(block, parameters, as_of)
+        users, tracks, plays = _sum_plays(Plays.of(block), parameters, as_of)
         pairs.add(users, tracks, weigh_pairs(plays / _ONE_PLAY, parameters.weighting))
     values, users, tracks = pairs.settled(parameters.minimum_listeners)
     if not values.nnz:
@@ -76,7 +102,7 @@ def build_in_blocks(
 
 
 def build_rows(
-    interactions: pl.DataFrame,
+    plays: Plays,
     parameters: MatrixParameters,
     as_of: date,
     tracks: NDArray[np.int64],
@@ -89,7 +115,7 @@ def build_rows(
     few, and a track that the model does not know has no column there anyhow.
 
     Args:
-        interactions: As `build_matrix` takes them: all plays of these users.
+        plays: All of these users'.
         parameters: Weighting, decay, window and cap.
         as_of: As in `build_matrix`.
         tracks: int64, ascending: those that `known` tells of.
@@ -101,55 +127,57 @@ def build_rows(
     Raises:
         ValueError: When the weighting needs what a matrix of before it was kept does not tell.
     """
-    users, heard, plays = _sum_plays(interactions, replace(parameters, minimum_plays=1), as_of)
-    pairs = _Pairs()
-    pairs.add(users, heard, weigh_pairs(plays / _ONE_PLAY, parameters.weighting))
+    users, heard, summed = _sum_plays(plays, replace(parameters, minimum_plays=1), as_of)
+    pairs = Pairs()
+    pairs.add(users, heard, weigh_pairs(summed / _ONE_PLAY, parameters.weighting))
     values, users, heard = pairs.settled(1)
     listeners = np.zeros(len(heard), dtype=np.int64)
-    listed = _among(heard, tracks)
+    listed = among(heard, tracks)
     listeners[listed] = known.listeners[np.searchsorted(tracks, heard[listed])]
     weigh_rows(values, parameters.weighting, replace(known, listeners=listeners))
     return UserItemMatrix(values, users, heard, as_of, parameters, "")
 
 
 def _sum_plays(
-    interactions: pl.DataFrame, parameters: MatrixParameters, as_of: date
+    plays: Plays, parameters: MatrixParameters, as_of: date
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Users, tracks and what each pair was played, in fixed point; ascending by user and track."""
-    until = end_of(as_of)
-    taken = pl.col("listened_at") < until
+    until = _microseconds(end_of(as_of))
+    taken = plays.listened_at < until
     if parameters.window_days is not None:
-        taken &= pl.col("listened_at") >= until - timedelta(days=parameters.window_days)
-    rows = interactions.filter(taken)
-    keys = _Keys(rows["user_id"].to_numpy(), rows["track_id"].to_numpy())
+        taken &= plays.listened_at >= until - parameters.window_days * _A_DAY
+    if not taken.all():
+        plays = Plays(*(column[taken] for column in plays))
+    keys = _Keys(plays.users, plays.tracks)
     order = days = None
     if parameters.daily_cap is not None:
-        days = rows["listened_at"].dt.epoch("d").to_numpy()
+        days = plays.listened_at // _A_DAY
         order = np.lexsort((days, keys.of_plays))
     elif parameters.half_life_days is not None:
         order = np.argsort(keys.of_plays)
     found = np.sort(keys.of_plays) if order is None else keys.of_plays[order]
     starts = _starts(found, *([] if days is None else [days[order]]))
     found, counts = found[starts], np.diff(starts, append=len(found))
-    plays = counts * _ONE_PLAY
+    summed = counts * _ONE_PLAY
     if parameters.half_life_days is not None:
-        age = (until - pl.col("listened_at")).dt.total_microseconds() / 86_400_000_000
-        decayed = (-age / parameters.half_life_days).cast(pl.Float64) * np.log(2)
-        play = (decayed.exp() * _ONE_PLAY).round().clip(lower_bound=1).cast(pl.Int64)
-        plays = _sums(rows.select(play).to_series().to_numpy()[order], starts)
+        age = (until - plays.listened_at) / _A_DAY
+        # By Polars as ever: another exponential may differ in the last bit, and the print with it.
+        decayed = pl.Series(-age / parameters.half_life_days * np.log(2)).exp()
+        play = (decayed * _ONE_PLAY).round().clip(lower_bound=1).cast(pl.Int64).to_numpy()
+        summed = _sums(play[order], starts)
     if parameters.daily_cap is not None:
         counted = np.minimum(counts, parameters.daily_cap)
         # The share that counts, by whole plays first: in 64 bits, and the same in any order.
-        plays = np.where(counted < counts, plays // counts * counted, plays)
+        summed = np.where(counted < counts, summed // counts * counted, summed)
         starts = _starts(found)
-        found, counts, plays = found[starts], _sums(counted, starts), _sums(plays, starts)
+        found, counts, summed = found[starts], _sums(counted, starts), _sums(summed, starts)
     users, tracks = keys.pairs(found)
     if parameters.minimum_plays > 1 and len(users):
         starts = _starts(users)
         of_user = np.repeat(_sums(counts, starts), np.diff(starts, append=len(users)))
         kept = of_user >= parameters.minimum_plays
-        users, tracks, plays = users[kept], tracks[kept], plays[kept]
-    return users, tracks, plays
+        users, tracks, summed = users[kept], tracks[kept], summed[kept]
+    return users, tracks, summed
 
 
 class _Keys:
@@ -171,6 +199,10 @@ def _numbered(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
     return distinct, np.searchsorted(distinct, ids)
 
 
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)  # noqa: DTZ001 - UTC
+
+
 def _starts(*sorted_by: NDArray[Any]) -> NDArray[np.int64]:
     """Where rows that are equal in all columns begin."""
     begins = np.zeros(len(sorted_by[0]), dtype=bool)
@@ -182,105 +214,3 @@ def _starts(*sorted_by: NDArray[Any]) -> NDArray[np.int64]:
 
 def _sums(values: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.add.reduceat(values, starts) if len(starts) else values
-
-
-class _Pairs:
-    """Pairs as they come, in arrays that grow: 8 bytes a pair, and in the end no other copy.
-
-    Tracks are numbered as they come, for it is known at the end only which there are.
-    """
-
-    def __init__(self) -> None:
-        self._users: list[NDArray[np.int64]] = []
-        self._sizes: list[NDArray[np.int64]] = []
-        # Bytes, which grow by an eighth at a time and where they are: an array would be copied.
-        self._columns = bytearray()
-        self._values = bytearray()
-        self._tracks = np.empty(0, dtype=np.int64)  # ascending, and beside it their numbers
-        self._numbers = np.empty(0, dtype=np.int32)
-
-    def add(
-        self, users: NDArray[np.int64], tracks: NDArray[np.int64], values: NDArray[np.float32]
-    ) -> None:
-        """Take pairs ascending by user and track, of users above those before."""
-        found, sizes = np.unique(users, return_counts=True)
-        self._users.append(found)
-        self._sizes.append(sizes)
-        self._columns += self._numbered(tracks).data
-        self._values += np.ascontiguousarray(values).data
-
-    def _numbered(self, tracks: NDArray[np.int64]) -> NDArray[np.int32]:
-        fresh = np.unique(tracks[~_among(tracks, self._tracks)])
-        if len(fresh):
-            place = np.searchsorted(self._tracks, fresh)
-            first = len(self._tracks)
-            numbers = np.arange(first, first + len(fresh), dtype=np.int32)
-            self._tracks = np.insert(self._tracks, place, fresh)
-            self._numbers = np.insert(self._numbers, place, numbers)
-        return self._numbers[np.searchsorted(self._tracks, tracks)]
-
-    def settled(self, listeners: int) -> tuple[csr_matrix, NDArray[np.int64], NDArray[np.int64]]:
-        """The matrix, its users and its tracks; nothing can be added to it any more.
-
-        Without the tracks that fewer users heard, and without the users who have none left.
-        """
-        columns = np.frombuffer(self._columns, dtype=np.int32)
-        values = np.frombuffer(self._values, dtype=np.float32)
-        heard = np.zeros(len(self._tracks), dtype=np.int64)
-        for piece in _pieces(len(columns)):
-            heard += np.bincount(columns[piece], minlength=len(heard))
-        kept = heard[self._numbers] >= listeners
-        place = np.full(len(kept), -1, dtype=np.int32)
-        place[self._numbers[kept]] = np.arange(np.count_nonzero(kept), dtype=np.int32)
-        users = np.concatenate([np.empty(0, dtype=np.int64), *self._users])
-        offsets = np.concatenate([[0], *self._sizes]).cumsum()
-        offsets = _move(columns, values, offsets, place)
-        left = np.diff(offsets) > 0
-        users, offsets = users[left], np.concatenate((offsets[:1], offsets[1:][left]))
-        tracks, count = self._tracks[kept], offsets[-1]
-        shape = (len(users), len(tracks))
-        return csr_matrix((values[:count], columns[:count], offsets), shape=shape), users, tracks
-
-
-# Pairs that are worked on at once: what it takes beside the matrix is small, whatever its size.
-_PIECE = 1 << 16
-
-
-def _among(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which ids are among known ones, ascending; without a table of both, as `np.isin` makes."""
-    if not len(known):
-        return np.zeros(len(ids), dtype=bool)
-    place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    found: NDArray[np.bool_] = known[place] == ids
-    return found
-
-
-def _pieces(count: int) -> Iterator[slice]:
-    for start in range(0, count, _PIECE):
-        yield slice(start, min(start + _PIECE, count))
-
-
-def _move(
-    columns: NDArray[np.int32],
-    values: NDArray[np.float32],
-    offsets: NDArray[np.int64],
-    place: NDArray[np.int32],
-) -> NDArray[np.int64]:
-    """Give columns other numbers, in place, and close up where one has none (-1).
-
-    Returns:
-        The offsets of the rows after it.
-    """
-    moved = offsets.copy()
-    count = 0
-    for piece in _pieces(len(columns)):
-        numbers = place[columns[piece]]
-        kept = numbers >= 0
-        before = count + np.concatenate(([0], kept.cumsum()))
-        here = slice(*np.searchsorted(offsets, (piece.start, piece.stop + 1)))
-        moved[here] = before[offsets[here] - piece.start]
-        stop = int(before[-1])
-        columns[count:stop] = numbers[kept]
-        values[count:stop] = values[piece][kept]
-        count = stop
-    return moved

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend.champion import Champion
-from moovitamix.recommend.matrix import INTERACTIONS, UserItemMatrix
-from moovitamix.recommend.matrix_building import build_rows
+from moovitamix.recommend.matrix import UserItemMatrix
+from moovitamix.recommend.matrix_building import Plays, build_rows
 from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.recommend.top_n import TopN
 from moovitamix.recommend.weighting import Statistics, listeners_of
@@ -36,54 +36,45 @@ if TYPE_CHECKING:
 
 # One statement, one snapshot: a mark is never newer than the plays that are read with it. A play
 # that was told and then pulled is in both tables, and is one.
-_KNOWN = """
-SELECT user_id, track_id, (extract(epoch FROM listened_at) * 1000000)::bigint, FALSE
+_LOADED, _TOLD, _MARK = range(3)
+_KNOWN = f"""
+SELECT user_id, track_id, (extract(epoch FROM listened_at) * 1000000)::bigint, {_LOADED}
 FROM listen_history WHERE user_id = ANY(%(users)s)
 UNION ALL
-SELECT user_id, track_id, (extract(epoch FROM listened_at) * 1000000)::bigint, TRUE
+SELECT user_id, track_id, (extract(epoch FROM listened_at) * 1000000)::bigint, {_TOLD}
 FROM activity a WHERE user_id = ANY(%(users)s) AND NOT EXISTS (
     SELECT FROM listen_history h
     WHERE h.user_id = a.user_id AND h.recorded_at = a.recorded_at
       AND h.track_id = a.track_id AND h.nth = a.nth)
 UNION ALL
-SELECT user_id, mark, NULL, NULL FROM activity_marks WHERE user_id = ANY(%(users)s)
-"""
+SELECT user_id, mark, 0, {_MARK} FROM activity_marks WHERE user_id = ANY(%(users)s)
+"""  # noqa: S608 - numbers of ours
 
 
 class Known(NamedTuple):
     """What is known of some users at one moment.
 
     Attributes:
-        plays: As `matrix.INTERACTIONS`: all of them, loaded or not.
-        told: `user_id`, `track_id`: those of them that are not loaded yet.
+        plays: All of theirs, loaded or not.
+        told: bool, of each play: not loaded yet.
         marks: By user: how much this is; users without activity are not in it.
     """
 
-    plays: pl.DataFrame
-    told: pl.DataFrame
+    plays: Plays
+    told: NDArray[np.bool_]
     marks: dict[int, int]
 
 
 def read_known(connection: psycopg.Connection, users: Sequence[int]) -> Known:
     """All plays of some users, and their marks, in one statement."""
     rows = connection.execute(_KNOWN, {"users": list(users)}).fetchall()
-    found = pl.DataFrame(
-        rows,
-        schema={
-            "user_id": pl.Int64,
-            "track_id": pl.Int64,
-            "listened_at": pl.Int64,
-            "told": pl.Boolean,
-        },
-        orient="row",
-    )
-    is_play = pl.col("told").is_not_null()
+    found = np.array(rows, dtype=np.int64).reshape(len(rows), 4)
+    is_mark = found[:, 3] == _MARK
+    plays = found[~is_mark]
     return Known(
-        found.filter(is_play)
-        .select("user_id", "track_id", pl.col("listened_at").cast(pl.Datetime("us")))
-        .match_to_schema(INTERACTIONS),
-        found.filter(is_play & pl.col("told")).select("user_id", "track_id").unique(),
-        dict(found.filter(~is_play).select("user_id", "track_id").iter_rows()),
+        Plays(plays[:, 0].copy(), plays[:, 1].copy(), plays[:, 2].copy()),
+        plays[:, 3] == _TOLD,
+        dict(found[is_mark, :2].tolist()),
     )
 
 
@@ -138,11 +129,11 @@ class Folding:
             ranked=rank_by_listeners(matrix, catalogue),
         )
 
-    def rows(self, plays: pl.DataFrame, today: date) -> UserItemMatrix:
+    def rows(self, plays: Plays, today: date) -> UserItemMatrix:
         """The rows of some users, as the matrix will have them when today is over.
 
         Args:
-            plays: As `matrix.INTERACTIONS`: all of theirs.
+            plays: All of theirs.
             today: In UTC.
         """
         return build_rows(
@@ -162,8 +153,8 @@ class Folding:
             list_length: N.
         """
         today = now.astimezone(UTC).date()
-        moment = now.astimezone(UTC).replace(tzinfo=None)
-        plays = known.plays.with_columns(pl.col("listened_at").clip(upper_bound=moment))
+        moment = round(now.timestamp() * 1e6)
+        plays = known.plays._replace(listened_at=np.minimum(known.plays.listened_at, moment))
         rows = self.rows(plays, today)
         rankings = Rankings(
             champion=self.champion,
@@ -182,7 +173,7 @@ class Folding:
         ]
         return lists + _told(known)
 
-    def _recent(self, plays: pl.DataFrame, rows: UserItemMatrix) -> UserItemMatrix | None:
+    def _recent(self, plays: Plays, rows: UserItemMatrix) -> UserItemMatrix | None:
         blend = self.champion.blend
         if self.champion.algorithm != "als" or not blend.own_plays:
             return None
@@ -217,14 +208,13 @@ def _encoded(kind: Kind, block: TopN, marks: dict[int, int]) -> list[NewList]:
 
 def _told(known: Known) -> list[NewList]:
     """What no answer may hold although the matrix of the day does not know that it was heard."""
-    told = known.told.sort("user_id", "track_id")
-    owners, values = encode_groups(_ids(told, "user_id"), _ids(told, "track_id"))
+    if not known.told.any():
+        return []
+    pairs = np.unique(
+        np.stack((known.plays.users[known.told], known.plays.tracks[known.told]), axis=1), axis=0
+    )
+    owners, values = encode_groups(pairs[:, 0], pairs[:, 1])
     return [
         NewList("x", user, value, known.marks.get(user, 0))
         for user, value in zip(owners.tolist(), values, strict=True)
     ]
-
-
-def _ids(frame: pl.DataFrame, column: str) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = frame[column].to_numpy()
-    return found

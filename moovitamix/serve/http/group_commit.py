@@ -45,7 +45,8 @@ class GroupCommit(Generic[Item, Outcome]):
 
     Args:
         warehouse: Where to.
-        write: Writes some items within a transaction, and tells what came of each.
+        write: Writes some items in one transaction, and tells what came of each. The connection
+            is in autocommit mode: one statement is one.
     """
 
     def __init__(self, warehouse: Warehouse, write: Write[Item, Outcome]) -> None:
@@ -107,9 +108,7 @@ class GroupCommit(Generic[Item, Outcome]):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with asyncio.timeout(COMMIT_WITHIN):
-                    connection = await self._connected()
-                    async with connection.transaction():
-                        return await self._write(connection, items)
+                    return await self._write(await self._connected(), items)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 if attempt == _ATTEMPTS:
                     raise

@@ -17,18 +17,21 @@ import psycopg
 
 from moovitamix.ingest.erased import hash_account
 
-# Who was erased is known by keyed hashes alone. A new account that was given an erased one's id is
-# somebody else, of whom what it hears is kept.
+# One statement, and so one transaction and one round trip. Who was erased is known by keyed hashes
+# alone: where there are any and their key is not at hand, nothing is taken in. A new account that
+# was given an erased one's id is somebody else, of whom what it hears is kept.
 _TAKE = """
 WITH sent AS (
     SELECT * FROM unnest(%(users)s::bigint[], %(recorded)s::timestamp[], %(tracks)s::bigint[],
                          %(nth)s::smallint[], %(updated)s::timestamp[], %(hashes)s::bytea[])
              AS s (user_id, recorded_at, track_id, nth, updated_at, hash)
+), unclear AS (
+    SELECT WHERE NOT %(has_key)s AND EXISTS (SELECT FROM erasures)
 ), believed AS (
     SELECT * FROM sent s
-    WHERE NOT EXISTS (SELECT FROM erasures e WHERE e.hash = s.hash AND e.kind = 'account')
+    WHERE NOT EXISTS (SELECT FROM unclear) AND (NOT EXISTS (SELECT FROM erasures e WHERE e.hash = s.hash AND e.kind = 'account')
        OR EXISTS (SELECT FROM users u
-                  WHERE u.id = s.user_id AND u.created_at <= s.recorded_at)
+                  WHERE u.id = s.user_id AND u.created_at <= s.recorded_at))
 ), begun AS (
     SELECT DISTINCT s.user_id, s.recorded_at FROM believed s
     WHERE EXISTS (SELECT FROM activity a
@@ -55,9 +58,8 @@ WITH sent AS (
     ON CONFLICT (user_id) DO UPDATE SET mark = nextval('activity_mark'), marked_at = now()
 )
 SELECT user_id, recorded_at, track_id, nth FROM taken
+UNION ALL SELECT NULL, NULL, NULL, NULL FROM unclear
 """
-
-_ANYBODY_ERASED = "SELECT EXISTS (SELECT FROM erasures)"
 
 
 class Play(NamedTuple):
@@ -115,22 +117,10 @@ class Listens:
         Raises:
             StoreUnavailable: When the key of the hashes is gone.
         """
-        plays = [play for sent in requests for play in sent.plays]
-        users = [play.user_id for play in plays]
-        hashes = await self._hashes(connection, users)
-        rows = await connection.execute(
-            _TAKE,
-            {
-                "users": users,
-                "recorded": [play.recorded_at for play in plays],
-                "tracks": [play.track_id for play in plays],
-                "nth": [play.nth for play in plays],
-                "updated": [moment for sent in requests for moment in sent.updated],
-                "hashes": hashes,
-                "day": self._present().astimezone(UTC).date(),
-            },
-        )
-        new = set(cast("list[Play]", await rows.fetchall()))
+        new = await self._take(connection, requests)
+        if new is None:
+            self._key = await asyncio.to_thread(self._read_key)
+            new = await self._take(connection, requests) or set()
         outcomes = []
         for sent in requests:
             own = new.intersection(sent.plays)
@@ -143,14 +133,30 @@ class Listens:
             )
         return outcomes
 
-    async def _hashes(
-        self, connection: psycopg.AsyncConnection, users: Sequence[int]
-    ) -> list[bytes | None]:
-        if self._key is None:
-            row = await (await connection.execute(_ANYBODY_ERASED)).fetchone()
-            if row != (True,):
-                return [None] * len(users)
-            self._key = await asyncio.to_thread(self._read_key)
+    async def _take(
+        self, connection: psycopg.AsyncConnection, requests: list[Sent]
+    ) -> set[Play] | None:
+        """The plays that are new; None, and nothing written, where the key has to be read first."""
+        plays = [play for sent in requests for play in sent.plays]
+        rows = await connection.execute(
+            _TAKE,
+            {
+                "users": [play.user_id for play in plays],
+                "recorded": [play.recorded_at for play in plays],
+                "tracks": [play.track_id for play in plays],
+                "nth": [play.nth for play in plays],
+                "updated": [moment for sent in requests for moment in sent.updated],
+                "hashes": self._hashes([play.user_id for play in plays]),
+                "has_key": self._key is not None,
+                "day": self._present().astimezone(UTC).date(),
+            },
+        )
+        new = set(cast("list[Play]", await rows.fetchall()))
+        return None if (None, None, None, None) in new else new
+
+    def _hashes(self, users: Sequence[int]) -> list[bytes | None]:
         key = self._key
+        if key is None:
+            return [None] * len(users)
         by_user = {user: hash_account(key, user) for user in set(users)}
         return [by_user[user] for user in users]
