@@ -123,7 +123,7 @@ def heard_next(world: World) -> int:
     return int(np.setdiff1d(world.champion.model.tracks, [*world.heard_by(LISTENER), 101])[0])
 
 
-@pytest.mark.parametrize("at", range(24))
+@pytest.mark.parametrize("at", range(0, 24, 2))
 def test_what_is_heard_at_any_moment_of_a_publication_is_known_to_its_lists(
     loaded: Warehouse, world: World, other: World, valkey: redis.Redis, valkey_url: str, at: int
 ) -> None:

@@ -187,6 +187,9 @@ class Freshener:
         self._listener.folded_in(len(users), time.monotonic() - since)
 
     def _look(self, stores: _Stores, generation: Generation, folding: Folding) -> None:
+        servers = _servers(stores.client)
+        if servers != self._looked.servers:  # a Redis that was restarted has what it had once
+            self._looked = _Looked(where=self._looked.where, servers=servers)
         row = stores.connection.execute("SELECT max(mark) FROM activity_marks").fetchone()
         caught_up = catch_up(
             self._warehouse.connect,
@@ -203,6 +206,7 @@ class Freshener:
         self._looked = _Looked(
             at=time.monotonic(),
             where=self._looked.where,
+            servers=servers,
             after=self._looked.newest,
             newest=0 if row is None or row[0] is None else int(row[0]),
         )
@@ -231,6 +235,7 @@ class _Looked:
     Args:
         at: By `time.monotonic`.
         where: The generation's name, and what was folded in by.
+        servers: Which Redis servers, and since which start of theirs.
         after: The next look is for marks above this.
         newest: The newest mark when the last look began.
     """
@@ -239,11 +244,13 @@ class _Looked:
         self,
         at: float = float("-inf"),
         where: tuple[str, Folding] | None = None,
+        servers: frozenset[str] = frozenset(),
         after: int = 0,
         newest: int = 0,
     ) -> None:
         self.at = at
         self.where = where
+        self.servers = servers
         self.after = after
         self.newest = newest
 
@@ -253,6 +260,15 @@ class _Stores(NamedTuple):
 
     client: redis.Redis
     connection: psycopg.Connection
+
+
+def _servers(client: redis.Redis) -> frozenset[str]:
+    """What tells one start of a server from another, of all there are."""
+    with redis_answering():
+        if isinstance(cast("object", client), redis.RedisCluster):
+            told = client.info("server", target_nodes=redis.RedisCluster.ALL_NODES)
+            return frozenset(str(one["run_id"]) for one in told.values())
+        return frozenset((str(client.info("server")["run_id"]),))
 
 
 def _present() -> datetime:

@@ -18,6 +18,7 @@ from moovitamix.serve.http.asking import (
     MAX_LIMIT,
 )
 from moovitamix.serve.http.gate import OPEN_PATHS
+from moovitamix.serve.http.openapi_writes import write_paths, write_schemas
 from moovitamix.serve.http.problems import MEDIA_TYPE
 
 _INT64 = {"type": "integer", "format": "int64", "minimum": -(1 << 63), "maximum": (1 << 63) - 1}
@@ -199,12 +200,12 @@ def complete(described: dict[str, Any]) -> dict[str, Any]:
         ref_template=_REFERENCE,
     )
     components = described.setdefault("components", {})
-    components.setdefault("schemas", {}).update(schemas)
+    components.setdefault("schemas", {}).update({**schemas, **write_schemas()})
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     }
-    described["paths"] = {**hot_paths(), **described["paths"]}
+    described["paths"] = {**hot_paths(), **write_paths(), **described["paths"]}
     for path, methods in described["paths"].items():
         for operation in methods.values():
             responses = operation["responses"]

@@ -29,9 +29,10 @@ WITH sent AS (
     SELECT WHERE NOT %(has_key)s AND EXISTS (SELECT FROM erasures)
 ), believed AS (
     SELECT * FROM sent s
-    WHERE NOT EXISTS (SELECT FROM unclear) AND (NOT EXISTS (SELECT FROM erasures e WHERE e.hash = s.hash AND e.kind = 'account')
-       OR EXISTS (SELECT FROM users u
-                  WHERE u.id = s.user_id AND u.created_at <= s.recorded_at))
+    WHERE NOT EXISTS (SELECT FROM unclear)
+      AND (NOT EXISTS (SELECT FROM erasures e WHERE e.hash = s.hash AND e.kind = 'account')
+           OR EXISTS (SELECT FROM users u
+                      WHERE u.id = s.user_id AND u.created_at <= s.recorded_at))
 ), begun AS (
     SELECT DISTINCT s.user_id, s.recorded_at FROM believed s
     WHERE EXISTS (SELECT FROM activity a
@@ -151,8 +152,10 @@ class Listens:
                 "day": self._present().astimezone(UTC).date(),
             },
         )
-        new = set(cast("list[Play]", await rows.fetchall()))
-        return None if (None, None, None, None) in new else new
+        found = await rows.fetchall()
+        if found and found[-1][0] is None:
+            return None
+        return set(cast("list[Play]", found))
 
     def _hashes(self, users: Sequence[int]) -> list[bytes | None]:
         key = self._key

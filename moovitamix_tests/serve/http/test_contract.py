@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from moovitamix.serve.http.app import Api, Features, build_api
 from moovitamix.serve.http.gate import Limits
@@ -23,7 +24,7 @@ from moovitamix.serve.http.routes import PARAMETERS
 from moovitamix_tests.serve.http.serving import Published, refreshed, running, with_client
 
 EXAMPLES = 25
-SECRET, KEY = make_key("tests", "read", 1e9)
+SECRET, KEY = make_key("tests", "write", 1e9)
 
 
 @contextmanager
@@ -66,15 +67,17 @@ def _examine(cases: SearchStrategy[Any], headers: dict[str, str]) -> None:
     )
     @given(case=cases)
     def examine(case: Any) -> None:
-        case.call_and_validate(headers=headers)
+        # What a pattern cannot say, that a moment is not ahead, is refused all the same.
+        writes = [positive_data_acceptance] if case.method == "POST" else []
+        case.call_and_validate(headers=headers, excluded_checks=writes)
 
     with suppress(Unsatisfiable):  # what takes no parameters cannot be asked wrongly
         examine()
 
 
 @pytest.mark.parametrize("keys", [None, KEY.entry()], ids=["open", "with keys"])
-def test_every_route_keeps_to_its_description(published: Published, keys: str | None) -> None:
-    with in_a_thread(published, keys) as address:
+def test_every_route_keeps_to_its_description(fresh: Published, keys: str | None) -> None:
+    with in_a_thread(fresh, keys) as address:
         schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
         headers = {} if keys is None else {"X-API-Key": SECRET}
         operations = 0
@@ -85,7 +88,7 @@ def test_every_route_keeps_to_its_description(published: Published, keys: str | 
 
             for mode in schemathesis.GenerationMode:
                 _examine(operation.as_strategy(mode), headers)
-        assert operations == len(PARAMETERS) + 4
+        assert operations == len(PARAMETERS) + 5
 
 
 def test_one_description_covers_every_route_and_says_what_each_takes(published: Published) -> None:

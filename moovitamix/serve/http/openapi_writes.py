@@ -1,0 +1,87 @@
+"""The description of the routes that take something in, which FastAPI does not see.
+
+What they do is told in `listens.py`. The lists' routes are described in `openapi.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from moovitamix.serve.http.problems import MEDIA_TYPE
+from moovitamix.serve.http.taking import Taken
+
+_INT64 = {"type": "integer", "format": "int64", "minimum": -(1 << 63), "maximum": (1 << 63) - 1}
+_MOMENT = {
+    "type": "string",
+    "description": "ISO 8601, UTC, without a zone; no more than a day ahead.",
+    "pattern": r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?$",
+    "examples": ["2026-11-26T09:41:07"],
+}
+_LISTEN_RECORD = {
+    "type": "object",
+    "description": "A listen record, as the source's GET /listen_history has it.",
+    "required": ["user_id", "items", "created_at", "updated_at"],
+    "properties": {
+        "user_id": {**_INT64, "description": "Who heard it; known to the warehouse or not yet."},
+        "items": {
+            "type": "array",
+            "maxItems": 1_000,
+            "items": _INT64,
+            "description": "The tracks heard, in order; a track heard twice is in it twice.",
+        },
+        "created_at": _MOMENT,
+        "updated_at": _MOMENT,
+    },
+}
+_RECORD = {"$ref": "#/components/schemas/ListenRecord"}
+
+
+def write_paths() -> dict[str, Any]:
+    """The OpenAPI paths of these routes."""
+    return {
+        "/listens": {
+            "post": {
+                "operationId": "listens",
+                "summary": "What was heard: taken in for good, and the next list knows it",
+                "description": "Answered when it is on disk. The same record may be sent again, "
+                "alone or grown, and pulled from the source before or after: each play counts "
+                "once. Of several records all are taken in, or none.",
+                "tags": ["activity"],
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": {"anyOf": [_RECORD, {"type": "array", "items": _RECORD}]}
+                        }
+                    },
+                },
+                "responses": {
+                    "202": {
+                        "description": "On disk. Users' lists know it some milliseconds later.",
+                        "content": {
+                            "application/json": {"schema": {"$ref": "#/components/schemas/Taken"}}
+                        },
+                    },
+                    "413": _problem("More bytes than a request may have: send several."),
+                    "422": _problem("A record breaks the contract; nothing was taken in."),
+                    "503": _problem(
+                        "Postgres does not answer: send the same again, after Retry-After."
+                    ),
+                },
+            }
+        }
+    }
+
+
+def write_schemas() -> dict[str, Any]:
+    """The schemas that they refer to."""
+    _, schemas = msgspec.json.schema_components([Taken], ref_template="#/components/schemas/{name}")
+    return {"ListenRecord": _LISTEN_RECORD, **schemas}
+
+
+def _problem(told: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": told, "content": {MEDIA_TYPE: {"schema": schema}}}

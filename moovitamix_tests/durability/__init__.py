@@ -1,0 +1,1 @@
+"""Listens are posted while servers are killed: see `__main__.py`."""
