@@ -52,7 +52,7 @@ class Campaign:
     Args:
         folder: For all that there is.
         listens: Plays to post.
-        every: Seconds between two kills, on average; 0: only those of `first`.
+        every: Seconds between two kills, on average; 0: only those that `run` is told.
         seed: Of who is killed, and when.
         tell: Takes a line of progress.
     """
@@ -152,23 +152,28 @@ class Campaign:
                 self._tell(f"{self._tally.acknowledged:,} plays acknowledged")
 
     def _kill_servers(self, first: tuple[str, ...], ended: asyncio.Event) -> None:
-        names = ("api", "valkey", "postgres")
-        order = list(first)
-        while not ended.is_set():
-            pause = self._random.expovariate(1 / self._every) if self._every else 0.5
-            until = time.monotonic() + pause
+        """Those that are named, evenly over what is posted; then whom chance names."""
+        for number, name in enumerate(first, start=1):
+            part = self._listens * number // (len(first) + 1)
+            while self._tally.acknowledged < part and not ended.is_set():
+                time.sleep(0.01)
+            self._kill(name)
+        while self._every:
+            until = time.monotonic() + self._random.expovariate(1 / self._every)
             while time.monotonic() < until and not ended.is_set():
                 time.sleep(0.05)
-            if ended.is_set() or not (order or self._every):
+            if ended.is_set():
                 return
-            name = order.pop(0) if order else self._random.choice(names)
-            getattr(self, f"_kill_{name}")()
-            self._tally.kills[name] += 1
-            self._tell(f"{name} killed")
-            time.sleep(self._random.uniform(0, 1))
-            getattr(self, f"_start_{name}")()
-            if name == "valkey":
-                self._publish()  # as the sensor does when nothing is current
+            self._kill(self._random.choice(("api", "valkey", "postgres")))
+
+    def _kill(self, name: str) -> None:
+        getattr(self, f"_kill_{name}")()
+        self._tally.kills[name] += 1
+        self._tell(f"{name} killed")
+        time.sleep(self._random.uniform(0, 1))
+        getattr(self, f"_start_{name}")()
+        if name == "valkey":
+            self._publish()  # as the sensor does when nothing is current
 
     def _kill_api(self) -> None:
         if self._api is not None:
