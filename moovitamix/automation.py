@@ -1,7 +1,7 @@
 """Everything that crosses stages: the jobs, and when they run by themselves."""
 
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -12,6 +12,10 @@ from moovitamix.settings import get_settings
 
 # The sensor's decorator passes on a parameter that is beta, whether it is set or not.
 warnings.filterwarnings("ignore", message=".*`owners`.*", category=dg.BetaWarning)
+
+# Shown with the run that a sensor asked for.
+WHY = "moovitamix/why"
+_ASKED_AT = "moovitamix/asked_at"
 
 FEATURES = dg.AssetSelection.assets("user_features", "user_item_matrix")
 
@@ -98,12 +102,90 @@ def renew_serving() -> None:
 
 
 @dg.sensor(
+    job=ingest_day,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Loads the days that should be there and are not: after an outage in one run and with one "
+        "pull, a blocked day when a newer pull is there or its verdict was accepted."
+    ),
+)
+def load_missing_days(
+    context: dg.SensorEvaluationContext, warehouse: Warehouse
+) -> dg.RunRequest | dg.SkipReason:
+    """What is missing is told by `due.py`."""
+    from moovitamix.due import load_due
+    from moovitamix.due_state import read_loaded
+
+    try:
+        with warehouse.connect() as connection:
+            loaded = read_loaded(connection)
+    except StoreUnavailable as error:
+        return _later(error)
+    loading = _is_under_way(context.instance, ingest_day.name)
+    due = load_due(loaded, get_settings().present(), under_way=loading)
+    if due is None or due.days is None:
+        return dg.SkipReason("Days are being loaded." if loading else "No day is missing.")
+    first, last = map(str, due.days)
+    tags = {WHY: due.why}
+    if first == last:
+        return dg.RunRequest(run_key=due.key, partition_key=first, tags=tags)
+    return dg.RunRequest(
+        run_key=due.key,
+        tags={
+            **tags,
+            "dagster/asset_partition_range_start": first,
+            "dagster/asset_partition_range_end": last,
+        },
+    )
+
+
+@dg.sensor(
+    job=retrain,
+    minimum_interval_seconds=600,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Trains when there is no champion, when the present has drifted from its data, or when "
+        "these are too old: once per champion, cause and cool-down, and not while one is pinned."
+    ),
+)
+def keep_champion(
+    context: dg.SensorEvaluationContext, warehouse: Warehouse
+) -> dg.RunRequest | dg.SkipReason:
+    """Whether one is due is told by `due.py`."""
+    from moovitamix.due import training_due
+    from moovitamix.due_state import read_champion, read_loaded
+
+    settings = get_settings()
+    try:
+        with warehouse.connect() as connection:
+            champion, loaded = read_champion(connection), read_loaded(connection)
+    except StoreUnavailable as error:
+        return _later(error)
+    due = training_due(
+        champion,
+        settings.present(),
+        newest_day=max(loaded.published, default=None),
+        max_age=timedelta(days=settings.retrain_after_days),
+        cool_down=timedelta(days=settings.retrain_cool_down_days),
+        last_training=_last_begun(context.instance, retrain.name),
+        under_way=_is_under_way(context.instance, retrain.name)
+        or _is_under_way(context.instance, ingest_day.name),
+    )
+    if due is None:
+        return dg.SkipReason("No training is due.")
+    return dg.RunRequest(
+        run_key=due.key, tags={WHY: due.why, _ASKED_AT: settings.present().isoformat()}
+    )
+
+
+@dg.sensor(
     jobs=[refresh_serving, renew_serving],
     minimum_interval_seconds=300,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Publishes again when nothing is served (a flush, an eviction), and renews what is about "
-        "to expire because no newer day came."
+        "Publishes when there is news (a day, a champion, a blocked track) or nothing is served (a "
+        "flush, an eviction), and renews what is about to expire because no newer day came."
     ),
 )
 def keep_serving(
@@ -112,25 +194,47 @@ def keep_serving(
     """What is needed is told by `serve/upkeep.py`."""
     from moovitamix.recommend import registry
     from moovitamix.serve.generations import read_current
+    from moovitamix.serve.news import news_since
     from moovitamix.serve.upkeep import upkeep
 
     try:
-        with warehouse.connect() as connection:
-            champion = registry.champion(connection)
         with cache.connect() as client:
             current = read_current(client, cache.prefix)
+        with warehouse.connect() as connection:
+            champion = registry.champion(connection)
+            today = get_settings().present().astimezone(UTC).date()
+            news = (
+                news_since(connection, current, champion.version, today)
+                if current and champion
+                else None
+            )
     except StoreUnavailable as error:
-        return dg.SkipReason(f"A store does not answer; looked at again in five minutes. {error}")
+        return _later(error)
     needed = upkeep(
         current,
         champion.version if champion else None,
         datetime.now(UTC),
         under_way=_is_under_way(context.instance, refresh_serving.name),
+        news=news,
+        loading=_is_under_way(context.instance, ingest_day.name),
     )
     if needed.need is None:
         return dg.SkipReason(needed.why)
     job = refresh_serving if needed.need == "publish" else renew_serving
-    return dg.RunRequest(run_key=needed.key, job_name=job.name, tags={"moovitamix/why": needed.why})
+    return dg.RunRequest(run_key=needed.key, job_name=job.name, tags={WHY: needed.why})
+
+
+def _last_begun(instance: dg.DagsterInstance, job: str) -> datetime | None:
+    """When the last run of a job was asked for, by whomever; None: never."""
+    last = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
+    if not last:
+        return None
+    asked_at = last[0].dagster_run.tags.get(_ASKED_AT)  # by a clock that may be a simulated one
+    return datetime.fromisoformat(asked_at) if asked_at else last[0].create_timestamp
+
+
+def _later(error: StoreUnavailable) -> dg.SkipReason:
+    return dg.SkipReason(f"A store does not answer; looked at again in some minutes. {error}")
 
 
 def _is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
@@ -145,5 +249,5 @@ def _is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
 
 JOBS = (ingest_day, retrain, refresh_serving, renew_serving, housekeeping)
 SCHEDULES = (ingest_daily, housekeeping_daily)
-SENSORS = (keep_serving,)
+SENSORS = (load_missing_days, keep_champion, keep_serving)
 PARTITIONS = daily

@@ -176,30 +176,20 @@ class MainJob:
         return champion is not None and made == champion.matrix_fingerprint
 
     def _is_served(self, champion: int) -> bool:
-        """Whether what is served is the champion's, and made of all that is known by now.
-
-        An earlier command may have been stopped between the two, or have loaded alone; and
-        somebody may have blocked a track or an artist since.
-        """
+        """Whether what is served is the champion's, and made of all that is known by now."""
         from moovitamix.resources import Cache, Warehouse
         from moovitamix.serve.generations import read_current
+        from moovitamix.serve.news import news_since
         from moovitamix.settings import get_settings
-        from moovitamix.warehouse.blocklist import changed_since
 
         cache = Cache()
         with cache.connect() as client:
             generation = read_current(client, cache.prefix)
-        if generation is None or generation.model_version != champion:
+        if generation is None:
             return False
-        made = generation.published_at
         today = get_settings().present().date()
         with Warehouse().connect() as connection:
-            newest = connection.execute(
-                "SELECT max(day) = %s AND max(published_at) <= %s FROM published_days",
-                (generation.as_of, made),
-            ).fetchone()
-            blocked = changed_since(connection, made, day=made.date(), today=today)
-        return newest == (True,) and not blocked
+            return news_since(connection, generation, champion, today) is None
 
     def _published(self) -> set[date]:
         from moovitamix.resources import Warehouse

@@ -130,6 +130,17 @@ class Settings(BaseSettings):
         description="The same for the first training, in `moovitamix run`. Unset: not at all.",
     )
 
+    retrain_after_days: int = Field(
+        default=7,
+        ge=1,
+        description="A champion whose data is more days behind the newest day is trained anew.",
+    )
+    retrain_cool_down_days: int = Field(
+        default=2,
+        ge=1,
+        description="Days between two trainings that nobody asked for by hand.",
+    )
+
     new_releases: bool = Field(
         default=True,
         description="false: lists keep no place for new releases, whatever the model version says.",

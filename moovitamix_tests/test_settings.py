@@ -37,6 +37,8 @@ VARIABLES = {
     "MOOVITAMIX_NEW_RELEASES": ("false", "new_releases", False),
     "MOOVITAMIX_TUNE": ("1h30m", "tune", timedelta(minutes=90)),
     "MOOVITAMIX_TUNE_FIRST": ("90s", "tune_first", timedelta(seconds=90)),
+    "MOOVITAMIX_RETRAIN_AFTER_DAYS": ("14", "retrain_after_days", 14),
+    "MOOVITAMIX_RETRAIN_COOL_DOWN_DAYS": ("3", "retrain_cool_down_days", 3),
     "MLFLOW_TRACKING_URI": (
         "https://me:pw@mlflow",
         "mlflow_tracking_uri",

@@ -32,7 +32,13 @@ class Upkeep:
 
 
 def upkeep(
-    current: Generation | None, champion: int | None, now: datetime, *, under_way: bool
+    current: Generation | None,
+    champion: int | None,
+    now: datetime,
+    *,
+    under_way: bool,
+    news: str | None = None,
+    loading: bool = False,
 ) -> Upkeep:
     """What the served lists need.
 
@@ -41,6 +47,8 @@ def upkeep(
         champion: The registry's version; None when there is none.
         now: UTC.
         under_way: Whether a publication is queued or running.
+        news: What `current` lacks, in a sentence; see `news.py`.
+        loading: Whether days are being loaded: one publication follows all of them.
     """
     if champion is None:
         return Upkeep(None, "", "There is no champion yet: `moovitamix run` trains one.")
@@ -49,6 +57,8 @@ def upkeep(
     hour = f"{now:%Y-%m-%dT%H}"
     if current is None:
         return Upkeep("publish", f"publish:{champion}:{hour}", "Nothing is served: publish again.")
+    if news is not None and not loading:
+        return Upkeep("publish", f"publish:{champion}:{current.name}:{hour}", news)
     left = current.expires_at - now
     if left < RENEW_BELOW:
         why = f"{current.name} would expire in {left.total_seconds() / 3600:.1f} h: renew it."

@@ -1,0 +1,42 @@
+"""Reads from the warehouse what `due.py` decides on."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from moovitamix.due import Champion, Loaded
+from moovitamix.recommend import registry, succession
+from moovitamix.settings import get_settings
+from moovitamix.warehouse.acceptance import awaited_days
+from moovitamix.warehouse.days import published_days
+
+if TYPE_CHECKING:
+    import psycopg
+
+_BLOCKED = "SELECT day, max(pull) FROM blocked_days WHERE accepted_at IS NULL GROUP BY day"
+
+
+def read_loaded(connection: psycopg.Connection) -> Loaded:
+    """Which days are in the tables."""
+    newest = connection.execute("SELECT max(pull) FROM published_days").fetchone()
+    return Loaded(
+        first=get_settings().first_day,
+        published=published_days(connection),
+        blocked=dict(connection.execute(_BLOCKED).fetchall()),
+        awaited=awaited_days(connection),
+        newest_pull=newest[0] if newest else None,
+    )
+
+
+def read_champion(connection: psycopg.Connection) -> Champion | None:
+    """The champion, and what speaks for another one."""
+    found = registry.champion(connection)
+    if found is None or found.promoted_at is None:
+        return None
+    return Champion(
+        version=found.version,
+        as_of=found.as_of,
+        promoted_at=found.promoted_at.astimezone(UTC),
+        pinned=succession.pin(connection) is not None,
+    )

@@ -1,0 +1,227 @@
+"""What is due by itself: missing days in one run, a training once per cause, nothing twice."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from moovitamix import automation
+from moovitamix.due import Champion, Due, Loaded, load_due, training_due
+from moovitamix.recommend import registry
+from moovitamix.recommend.gate import Decision
+from moovitamix.resources import Cache, Warehouse
+
+FIRST = date(2026, 11, 1)
+NOW = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
+YESTERDAY = date(2026, 11, 21)
+
+
+def days(first: int, last: int) -> set[date]:
+    return {date(2026, 11, day) for day in range(first, last + 1)}
+
+
+def loaded(first: int, last: int) -> Loaded:
+    return Loaded(first=FIRST, published=days(first, last), newest_pull="p5")
+
+
+def test_a_week_of_outage_is_one_run() -> None:
+    due = load_due(loaded(1, 14), NOW, under_way=False)
+    assert due is not None
+    assert due.days == (date(2026, 11, 15), YESTERDAY)
+
+
+def test_gaps_are_loaded_one_after_the_other() -> None:
+    found = replace(loaded(1, 21), published=days(1, 5) | days(9, 12) | days(15, 21))
+    due = load_due(found, NOW, under_way=False)
+    assert due is not None
+    assert due.days == (date(2026, 11, 6), date(2026, 11, 8))
+
+
+def test_nothing_is_asked_for_while_days_are_being_loaded_or_all_are_there() -> None:
+    assert load_due(loaded(1, 14), NOW, under_way=True) is None
+    assert load_due(loaded(1, 21), NOW, under_way=False) is None
+
+
+def test_the_night_belongs_to_the_schedule() -> None:
+    night = datetime(2026, 11, 22, 2, 30, tzinfo=UTC)
+    assert load_due(loaded(1, 20), night, under_way=False) is None
+    assert load_due(loaded(1, 20), night + timedelta(hours=1), under_way=False) is not None
+
+
+def test_what_fails_is_asked_for_once_an_hour() -> None:
+    asked = {
+        due.key
+        for minutes in range(0, 60, 5)
+        if (due := load_due(loaded(1, 20), NOW + timedelta(minutes=minutes), under_way=False))
+    }
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("judged_on", "accepted", "again"),
+    [("p5", False, False), ("p4", False, True), ("p5", True, True)],
+)
+def test_a_blocked_day_is_tried_again_with_a_newer_pull_or_when_it_was_accepted(
+    judged_on: str, accepted: bool, again: bool
+) -> None:
+    blocked = date(2026, 11, 20)
+    found = Loaded(
+        first=FIRST,
+        published=days(1, 21) - {blocked},
+        blocked={blocked: judged_on},
+        awaited={blocked} if accepted else frozenset(),
+        newest_pull="p5",
+    )
+    due = load_due(found, NOW, under_way=False)
+    assert (due.days if due else None) == ((blocked, blocked) if again else None)
+
+
+CHAMPION = Champion(
+    version=3, as_of=date(2026, 11, 18), promoted_at=datetime(2026, 11, 19, tzinfo=UTC)
+)
+
+
+def due_for(
+    champion: Champion | None,
+    *,
+    now: datetime = NOW,
+    newest: date | None = YESTERDAY,
+    last: datetime | None = None,
+    under_way: bool = False,
+) -> Due | None:
+    return training_due(
+        champion,
+        now,
+        newest_day=newest,
+        max_age=timedelta(days=7),
+        cool_down=timedelta(days=2),
+        last_training=last,
+        under_way=under_way,
+    )
+
+
+def test_without_a_champion_one_is_trained_as_soon_as_there_is_data() -> None:
+    assert due_for(None) is not None
+    assert due_for(None, newest=None) is None
+    assert due_for(None, under_way=True) is None
+
+
+def test_a_young_champion_that_nothing_speaks_against_stays() -> None:
+    assert due_for(CHAMPION) is None
+
+
+def test_a_champion_past_its_age_is_followed() -> None:
+    due = due_for(replace(CHAMPION, as_of=date(2026, 11, 10)))
+    assert due is not None
+    assert due.why == "The data of v3 is 11 days behind the newest day."
+
+
+def test_drift_is_a_cause_of_its_own() -> None:
+    due = due_for(replace(CHAMPION, drifted=("genre mix", "activity")))
+    assert due is not None
+    assert due.key.startswith("train:v3:drift:activity+genre mix:")
+
+
+def test_a_pinned_champion_is_left_alone_whatever_speaks_against_it() -> None:
+    old = replace(CHAMPION, as_of=date(2026, 11, 1), drifted=("genre mix",), pinned=True)
+    assert due_for(old) is None
+
+
+def test_what_does_not_help_is_not_tried_again_before_the_cool_down_is_over() -> None:
+    drifted = replace(CHAMPION, drifted=("genre mix",))
+    asked: list[datetime] = []
+    keys = set()
+    for hours in range(0, 240, 2):  # ten days in which every training fails or is refused
+        now = NOW + timedelta(hours=hours)
+        due = due_for(drifted, now=now, last=asked[-1] if asked else None)
+        if due is not None and due.key not in keys:
+            keys.add(due.key)
+            asked.append(now)
+    assert len(asked) == 5
+    assert min(later - sooner for sooner, later in itertools.pairwise(asked)) >= (timedelta(days=2))
+
+
+def test_nothing_new_is_nothing_to_train_on() -> None:
+    assert due_for(replace(CHAMPION, drifted=("genre mix",)), newest=CHAMPION.as_of) is None
+
+
+def published(warehouse: Warehouse, some: set[date], pull: str = "p1") -> None:
+    with warehouse.connect() as connection:
+        connection.cursor().executemany(
+            "INSERT INTO published_days (day, pull, run_id) VALUES (%s, %s, 'r1')",
+            [(day, pull) for day in sorted(some)],
+        )
+
+
+def context(instance: dg.DagsterInstance, warehouse: Warehouse) -> dg.SensorEvaluationContext:
+    return dg.build_sensor_context(instance=instance, resources={"warehouse": warehouse})
+
+
+@pytest.fixture
+def at_ten(monkeypatch: pytest.MonkeyPatch) -> None:
+    from moovitamix.settings import get_settings
+
+    monkeypatch.setenv("MOOVITAMIX_NOW", NOW.isoformat())
+    monkeypatch.setenv("MOOVITAMIX_FIRST_DAY", FIRST.isoformat())
+    get_settings.cache_clear()
+
+
+@pytest.mark.usefixtures("at_ten")
+def test_the_sensor_asks_for_a_range_of_days_or_a_day(warehouse: Warehouse) -> None:
+    published(warehouse, days(1, 14))
+    with dg.instance_for_test() as instance:
+        asked = automation.load_missing_days(context(instance, warehouse))
+        assert isinstance(asked, dg.RunRequest)
+        assert asked.tags["dagster/asset_partition_range_start"] == "2026-11-15"
+        assert asked.tags["dagster/asset_partition_range_end"] == "2026-11-21"
+        published(warehouse, days(15, 20))
+        asked = automation.load_missing_days(context(instance, warehouse))
+        assert isinstance(asked, dg.RunRequest)
+        assert asked.partition_key == "2026-11-21"
+        published(warehouse, days(21, 21))
+        assert isinstance(automation.load_missing_days(context(instance, warehouse)), dg.SkipReason)
+
+
+@pytest.mark.usefixtures("at_ten")
+def test_the_sensor_asks_for_the_first_training_and_not_again_while_it_is_fresh(
+    warehouse: Warehouse,
+) -> None:
+    published(warehouse, days(1, 21))
+    with dg.instance_for_test() as instance:
+        asked = automation.keep_champion(context(instance, warehouse))
+        assert isinstance(asked, dg.RunRequest)
+        assert asked.tags[automation.WHY] == "There is no champion yet."
+        with warehouse.connect() as connection:
+            registered = registry.register(
+                connection,
+                run_id="r1",
+                as_of=YESTERDAY,
+                pull="p1",
+                matrix_fingerprint="",
+                parameters={},
+                artifact="",
+            )
+            decision = Decision("cannot tell", "als", True, "first")
+            registry.promote(connection, registered.version, decision)
+        assert isinstance(automation.keep_champion(context(instance, warehouse)), dg.SkipReason)
+
+
+def test_stores_that_are_down_make_sensors_look_again_later() -> None:
+    nowhere = Warehouse(url="postgresql://127.0.0.1:1/x", namespace="test")
+    with dg.instance_for_test() as instance:
+        for sensor in (automation.load_missing_days, automation.keep_champion):
+            assert isinstance(sensor(context(instance, nowhere)), dg.SkipReason)
+        looked = automation.keep_serving(
+            dg.build_sensor_context(
+                instance=instance,
+                resources={
+                    "warehouse": nowhere,
+                    "cache": Cache(url="redis://127.0.0.1:1", namespace="test"),
+                },
+            )
+        )
+        assert isinstance(looked, dg.SkipReason)
