@@ -1,0 +1,1 @@
+"""A month that passes in minutes: see `__main__.py`."""

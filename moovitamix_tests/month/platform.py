@@ -1,0 +1,175 @@
+"""The platform through simulated days: real schedules and sensors, and the runs they ask for.
+
+Schedules and sensors are evaluated as the daemon does (a run key counts once), and what they ask
+for is executed in this process, on a persistent instance. What happens on which day is told in
+`story.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import redis
+
+from moovitamix.embedded.postgres import ensure_postgres, stop_postgres
+from moovitamix.embedded.valkey import ensure_valkey, valkey_server
+from moovitamix.resources import Cache, Lake, Source, Warehouse
+from moovitamix.serve.generations import Generation, read_current
+from moovitamix.settings import get_settings
+
+if TYPE_CHECKING:
+    from moovitamix_tests.month.source import MoodySource
+
+NAMESPACE = "mvx"
+# Sensors look again while runs they asked for make more due; a day comes to rest well before.
+_LOOKS = 12
+
+
+@dataclass
+class Day:
+    """What a day came to.
+
+    Attributes:
+        day: Whose data it was about.
+        runs: By job, and whether they succeeded.
+        served: What was served at its end.
+    """
+
+    day: date
+    runs: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    served: Generation | None = None
+
+    def ran(self, job: str) -> int:
+        """How many runs of a job there were."""
+        return sum(count for (name, _), count in self.runs.items() if name == job)
+
+
+class Platform:
+    """Everything but the daemon.
+
+    Args:
+        folder: For home and servers.
+        source: What is pulled.
+        url: Where that listens.
+        tell: Takes a line of progress.
+    """
+
+    def __init__(
+        self, folder: Path, source: MoodySource, url: str, tell: Callable[[str], None]
+    ) -> None:
+        from moovitamix.definitions import build_defs
+
+        self._folder = folder
+        self._source = source
+        self._tell = tell
+        self.warehouse = Warehouse(url=ensure_postgres(folder / "postgres"), namespace=NAMESPACE)
+        self.cache = Cache(url=ensure_valkey(folder / "valkey"), namespace=NAMESPACE)
+        self.resources: dict[str, Any] = {
+            "source": Source(url=url),
+            "lake": Lake(url=(folder / "lake").as_uri()),
+            "warehouse": self.warehouse,
+            "cache": self.cache,
+        }
+        self._defs = build_defs(self.resources)
+        self._keys: set[str] = set()
+        self.days: list[Day] = []
+
+    @contextmanager
+    def running(self) -> Iterator[dg.DagsterInstance]:
+        """An instance for as long as the block runs; servers are stopped at its end."""
+        try:
+            with dg.instance_for_test(temp_dir=str(self._folder)) as instance:
+                self._instance = instance
+                yield instance
+        finally:
+            valkey_server(self._folder / "valkey").stop()
+            stop_postgres(self._folder / "postgres")
+
+    @contextmanager
+    def redis(self) -> Iterator[redis.Redis]:
+        """A client of the cache."""
+        with self.cache.connect() as client:
+            yield client
+
+    def pass_day(self, day: date, *, machine_on: bool = True) -> Day:
+        """The night after a day and the morning that follows: what runs by itself.
+
+        Args:
+            day: That is over.
+            machine_on: False: nobody looks.
+        """
+        found = Day(day)
+        self.days.append(found)
+        if machine_on:
+            self._set_clock(datetime.combine(day + timedelta(days=1), time(2, 15)))
+            self._tick_schedules(found)
+            self._set_clock(datetime.combine(day + timedelta(days=1), time(4)))
+            for _ in range(_LOOKS):
+                if not self._tick_sensors(found):
+                    break
+        with self.redis() as client:
+            found.served = read_current(client, NAMESPACE)
+        runs = ", ".join(
+            f"{count} {job}{'' if well else ' failed'}" for (job, well), count in found.runs.items()
+        )
+        served = found.served.name if found.served else "nothing"
+        self._tell(f"{day}: {runs or 'nothing ran'}; served: {served}")
+        return found
+
+    def execute(self, job: str, found: Day | None = None, **options: Any) -> bool:
+        """Execute a job; whether it succeeded."""
+        definition = self._defs.resolve_job_def(job)
+        result = definition.execute_in_process(
+            instance=self._instance,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            **options,
+        )
+        if found is not None:
+            found.runs[job, result.success] += 1
+        return bool(result.success)
+
+    def _set_clock(self, moment: datetime) -> None:
+        self._source.now = moment
+        os.environ["MOOVITAMIX_NOW"] = moment.replace(tzinfo=UTC).isoformat()
+        get_settings.cache_clear()
+
+    def _tick_schedules(self, found: Day) -> None:
+        schedule = self._defs.resolve_schedule_def("ingest_daily")
+        moment = get_settings().present()
+        with dg.build_schedule_context(
+            instance=self._instance, scheduled_execution_time=moment
+        ) as context:
+            for request in schedule.evaluate_tick(context).run_requests or []:
+                self.execute("ingest_day", found, partition_key=request.partition_key)
+
+    def _tick_sensors(self, found: Day) -> bool:
+        """Evaluate all sensors once; whether any run was asked for and executed."""
+        ran = False
+        for sensor in self._defs.sensors or []:
+            assert isinstance(sensor, dg.SensorDefinition)
+            context = dg.build_sensor_context(
+                instance=self._instance,
+                sensor_name=sensor.name,
+                resources=self.resources,
+                definitions=self._defs,
+            )
+            for request in sensor.evaluate_tick(context).run_requests or []:
+                if request.run_key in self._keys:
+                    continue
+                if request.run_key:
+                    self._keys.add(request.run_key)
+                job = request.job_name or sensor.job_name
+                self.execute(
+                    job, found, partition_key=request.partition_key, tags=dict(request.tags)
+                )
+                ran = True
+        return ran

@@ -1,0 +1,130 @@
+"""What happens in the month, and what has to come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+from moovitamix.recommend import registry
+from moovitamix.reset import set_aside
+from moovitamix.serve.generations import current_key
+from moovitamix.warehouse.days import blocked_days, published_days
+from moovitamix_tests.month.platform import NAMESPACE, Day, Platform
+from moovitamix_tests.month.source import FIRST_DAY, MoodySource
+from moovitamix_tests.reference_source import serve_app
+
+Event = str
+
+# Days are counted from 0, the first partition.
+MONTH: dict[int, Event] = {
+    6: "torn",
+    9: "bad",
+    **dict.fromkeys(range(12, 19), "off"),
+    20: "shift",
+    23: "flushed",
+    25: "down",
+    27: "anew",
+}
+SHORT: dict[int, Event] = {1: "bad", 3: "off", 4: "off", 6: "flushed"}
+
+
+class Story:
+    """A month, or a shorter time.
+
+    Args:
+        folder: For all that there is.
+        days: How many.
+        events: What happens on which.
+        users: Of the source.
+        tell: Takes a line of progress.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        days: int,
+        events: dict[int, Event],
+        users: int,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._folder = folder
+        self._days = days
+        self._events = events
+        self._source = MoodySource(users)
+        self._tell = tell
+        self.findings: list[str] = []
+        self.passed: list[Day] = []
+
+    def run(self) -> list[str]:
+        """Let the days pass; what did not come out as it should, in sentences."""
+        with serve_app(self._source.app()) as url:
+            platform = Platform(self._folder, self._source, url, self._tell)
+            with platform.running():
+                for number in range(self._days):
+                    self._pass(platform, number)
+                self._look_back(platform)
+        return self.findings
+
+    def _pass(self, platform: Platform, number: int) -> None:
+        event = self._events.get(number, "")
+        day = FIRST_DAY + timedelta(days=number)
+        before = platform.days[-1].served if platform.days else None
+        self._source.mood = {
+            "torn": "torn",
+            "bad": "mangled e-mails",
+            "down": "down",
+        }.get(event, "well")  # type: ignore[assignment]  # moods
+        if event == "shift":
+            self._source.shifted = day
+        if event == "anew":
+            self._source.start_anew()
+        if event == "flushed":
+            with platform.redis() as client:
+                client.flushall()
+        found = platform.pass_day(day, machine_on=event != "off")
+        self.passed.append(found)
+        if event in {"", "torn", "shift", "flushed"}:
+            self._expect(found, found.served is not None, "something is served")
+            if found.served is not None:
+                newest = found.served.as_of == day or self._events.get(number - 1) == "anew"
+                self._expect(found, newest, "the newest day is served")
+            self._expect(found, found.ran("refresh_serving") == 1, "lists are published once")
+        if event in {"bad", "down"} and before is not None:
+            served = found.served.name if found.served else None
+            self._expect(found, served == before.name, "what was served goes on")
+        if event == "off":
+            self._expect(found, not found.runs, "nothing runs")
+        if number and self._events.get(number - 1) == "off" and event != "off":
+            self._expect(found, found.ran("ingest_day") <= 2, "an outage is one load")
+        if event == "anew":
+            served = found.served.name if found.served and before else None
+            self._expect(found, served == (before.name if before else None), "nothing is replaced")
+            self._accept(platform)
+
+    def _accept(self, platform: Platform) -> None:
+        lake = platform.resources["lake"].open()
+        set_aside(platform.warehouse, lake, platform.cache)
+
+    def _look_back(self, platform: Platform) -> None:
+        with platform.warehouse.connect() as connection:
+            published = published_days(connection)
+            blocked = blocked_days(connection)
+            champion = registry.champion(connection)
+        whole = {FIRST_DAY + timedelta(days=number) for number in range(self._days)}
+        if "anew" not in self._events.values():
+            self._expect(None, published == whole, f"every day is loaded, not {len(published)}")
+        self._expect(None, not blocked, f"no day is blocked at the end: {sorted(blocked)}")
+        self._expect(None, champion is not None, "there is a champion")
+        with platform.redis() as client:
+            self._expect(None, bool(client.exists(current_key(NAMESPACE))), "something is served")
+
+    def _expect(self, found: Day | None, held: bool, what: str) -> None:
+        if not held:
+            self.findings.append(f"{found.day if found else 'At the end'}: not so: {what}")
+
+
+def trainings(story: Story) -> list[date]:
+    """The days on which a model was trained."""
+    return [found.day for found in story.passed if found.ran("retrain")]
