@@ -167,7 +167,7 @@ class Platform:
                     continue
                 if request.run_key:
                     self._keys.add(request.run_key)
-                job = request.job_name or sensor.job_name
+                job = request.job_name or sensor.job_name or ""
                 self.execute(
                     job, found, partition_key=request.partition_key, tags=dict(request.tags)
                 )
