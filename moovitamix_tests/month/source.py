@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from moovitamix.embedded.demo_source.records import ListenRecord
+from moovitamix.embedded.demo_source.records import ListenRecord, UserRecord
 from moovitamix.embedded.demo_source.world import DemoParameters, DemoWorld
 
 Mood = Literal["well", "down", "torn", "mangled e-mails"]
@@ -98,15 +98,13 @@ class MoodySource:
             self._restarted = True
 
     def _sent(self, record: Any) -> Any:
-        created = date.fromisoformat(record.created_at[:10])
         if isinstance(record, ListenRecord):
+            created = date.fromisoformat(record.created_at[:10])
             if self.shifted is not None and created >= self.shifted:
                 return msgspec.structs.replace(record, items=self._of_one_genre(record.items))
             return record
-        if self.mood == "mangled e-mails" and hasattr(record, "email"):
-            yesterday = self.now.date().toordinal() - 1
-            if created.toordinal() == yesterday:
-                return msgspec.structs.replace(record, email="nowhere")
+        if self.mood == "mangled e-mails" and isinstance(record, UserRecord):
+            return msgspec.structs.replace(record, email="nowhere")
         return record
 
     def _of_one_genre(self, items: list[int]) -> list[int]:
