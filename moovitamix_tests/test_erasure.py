@@ -47,6 +47,7 @@ CHECK = ("users", "no_erased_user_left")
 PLACES = {
     *("users", "user_favorite_genres", "listen_history", "quarantine"),
     *("staged_users", "staged_listens"),
+    *("activity", "activity_marks"),
     *("raw/users", "raw/listen_history"),
     *("pulls/users.index", "pulls/users.seen", "pulls/users.rejected"),
     *("pulls/listen_history.index", "pulls/listen_history.seen", "pulls/listen_history.rejected"),
@@ -60,6 +61,9 @@ INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth)
 VALUES (%(id)s, 1, now(), now(), 1);
 INSERT INTO staged_users (id, created_at, run_id, pull) VALUES (%(id)s, %(at)s, '', '');
 INSERT INTO staged_listens (user_id, recorded_at, run_id, pull) VALUES (%(id)s, %(at)s, '', '');
+INSERT INTO activity (user_id, recorded_at, track_id, nth, listened_at, day)
+VALUES (%(id)s, %(at)s, 1, 1, %(at)s, %(at)s);
+INSERT INTO activity_marks (user_id, mark) VALUES (%(id)s, 1);
 INSERT INTO quarantine (endpoint, sha256, payload, day, pull, reason)
 VALUES ('listen_history', 'x', convert_to('{"user_id":' || %(id)s || '}', 'UTF8'), now(), '', '');
 """
@@ -270,6 +274,7 @@ def test_the_check_finds_a_trace_in_any_table_and_any_kind_of_file(peopled: Peop
         [
             *("users", "user_favorite_genres", "listen_history", "quarantine"),
             *("staged_users", "staged_listens"),
+            *("activity", "activity_marks"),
         ],
         1,
     )
