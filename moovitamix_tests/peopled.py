@@ -187,6 +187,6 @@ def make_peopled(
     pull_at(lake, source, at(23))
     load(warehouse, lake, 22)
     stage_days(warehouse, lake, [november(12), november(22)], "killed")
-    tell(warehouse, HER, at(23), [1])
+    tell(warehouse, HER, at(25), [1])
     world.recommend()
     return world
