@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -22,11 +23,15 @@ from redis.retry import Retry
 from starlette.routing import Router
 from threadpoolctl import threadpool_limits
 
+from moovitamix.erasure import Erasure, erase_users
 from moovitamix.errors import SettingsError
+from moovitamix.ingest.lake import LakeStore
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.connection import is_cluster
 from moovitamix.serve.http.access import AccessLog
 from moovitamix.serve.http.documented import documented_app
+from moovitamix.serve.http.erasing import Erasing, erasure_route
+from moovitamix.serve.http.forgetting import Forgetting
 from moovitamix.serve.http.gate import Gate, Limits
 from moovitamix.serve.http.keys import KeyStore
 from moovitamix.serve.http.metrics import Metrics
@@ -84,6 +89,7 @@ class Api:
         app: To be served.
         world: What it holds.
         refresher: Keeps that up to date.
+        erasing: Users whose erasure was asked for.
         reader: Of Redis.
         metrics: What it counts.
     """
@@ -91,6 +97,7 @@ class Api:
     app: Gate
     world: World
     refresher: Refresher
+    erasing: Erasing
     reader: ListReader
     metrics: Metrics | None
     tiers: Tiers = field(repr=False)
@@ -119,15 +126,16 @@ def build_api(
     address, prefix = stores.cache.address(), stores.cache.prefix
     # Resolved once: a store that is stopped later is not to be started from here.
     warehouse = Warehouse(url=stores.warehouse.address(), namespace=stores.warehouse.schema_name)
-    world = World()
+    world, lake = World(), stores.lake.open()
+    forgetting = Forgetting(world, metrics)
     refresher = Refresher(
         world,
         warehouse=warehouse,
-        lake=stores.lake.open(),
+        lake=lake,
         connect=partial(_client, address, cluster=stores.cluster),
         prefix=prefix,
         path=snapshot_path(settings.home_path, prefix),
-        watcher=metrics,
+        watcher=forgetting,
     )
     reader = ListReader(
         _async_client(address, cluster=stores.cluster),
@@ -164,7 +172,10 @@ def build_api(
 
     # What is no hot path goes to the rest. Not a mount: a hot path under another method is to be
     # told so (405), not looked for there. Without Starlette's middleware: the gate does its work.
-    documented = documented_app(reader, world, metrics)
+    cache = Cache(url=address, namespace=prefix)
+    erase = partial(_erase, warehouse, lake, cache, settings.spool)
+    erasing = Erasing(erase, forgetting, limits.seconds / 2)
+    documented = documented_app(reader, world, metrics, erasure_route(erasing))
     root = Router(
         list_routes(tiers),
         default=TimeLimit(documented, limits.seconds, metrics),
@@ -172,7 +183,13 @@ def build_api(
     )
     gate = Gate(root, keys, limits, metrics, access)
     return Api(
-        app=gate, world=world, refresher=refresher, reader=reader, metrics=metrics, tiers=tiers
+        app=gate,
+        world=world,
+        refresher=refresher,
+        erasing=erasing,
+        reader=reader,
+        metrics=metrics,
+        tiers=tiers,
     )
 
 
@@ -193,6 +210,10 @@ def from_settings(*, access_log: bool = True) -> Gate:
     keys = KeyStore(configured, settings.home_path)
     features = Features(access_log=access_log)
     return build_api(stores, keys=keys, limits=limits, features=features).app
+
+
+def _erase(warehouse: Warehouse, lake: LakeStore, cache: Cache, spool: Path, user: int) -> Erasure:
+    return erase_users(warehouse, lake, cache, [user], spool=spool)
 
 
 async def _watch_keys(keys: KeyStore) -> None:
