@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import psycopg
 
@@ -44,13 +44,14 @@ def tell_within(
     moment: datetime,
     tracks: Sequence[int],
     *,
-    day: int | None = None,
+    day: date | int | None = None,
     listened: datetime | None = None,
 ) -> None:
     """The same as `tell`, inside a transaction that the caller commits."""
     for play in plays_of(user, moment, tracks):
         values = dict(zip(("user", "recorded", "track", "nth"), play, strict=True))
-        times = {"listened": listened or moment, "day": november(day or moment.day)}
+        taken = november(day) if isinstance(day, int) else day or moment.date()
+        times = {"listened": listened or moment, "day": taken}
         connection.execute(_TELL, {**values, **times})
     connection.execute(_MARK, (user,))
 
@@ -61,7 +62,7 @@ def tell(
     moment: datetime,
     tracks: Sequence[int],
     *,
-    day: int | None = None,
+    day: date | int | None = None,
     listened: datetime | None = None,
 ) -> None:
     """Take in a listen record.
@@ -71,7 +72,7 @@ def tell(
         user: Who heard it.
         moment: `created_at` of the record.
         tracks: In the order heard.
-        day: Of November: when it was taken in; unset, that of the record.
+        day: When it was taken in, or which of November; unset, that of the record.
         listened: What is told of later than the record was made was heard then.
     """
     with warehouse.connect() as connection:
