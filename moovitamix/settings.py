@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Contents of records that were replaced, and what old pulls saw, go then.",
     )
+    keep_activity_days: int = Field(
+        default=35,
+        ge=1,
+        description="What POST /listens took in so long ago goes, once it is loaded.",
+    )
     erase_withdrawn_after_days: int = Field(
         default=30,
         ge=1,

@@ -30,6 +30,7 @@ from moovitamix.serve.publish import publish_generation
 from moovitamix_tests.ingest.pulling import a_listen, a_track, a_user, at, empty, pull_at
 from moovitamix_tests.reference_source import Record, ReferenceSource
 from moovitamix_tests.warehouse.loading import contents, load, november, stage_days
+from moovitamix_tests.warehouse.telling import tell
 
 HER = 7_000_123
 HER_ACCOUNT = at(5, 9)
@@ -160,7 +161,7 @@ def make_peopled(
 
     Her account breaks the contract in the first pull and is mended by the second; the third has an
     edit of it, a listen that has grown, and misses another user. The last listens are staged and
-    wait for a run that was killed.
+    wait for a run that was killed. The app told of listens that no pull has brought; one is loaded.
     """
     world = Peopled(warehouse, lake, client, source)
     empty(source)
@@ -177,6 +178,8 @@ def make_peopled(
     load(warehouse, lake, *range(1, 21))
     source.users[-1] = her_record()
     pull_at(lake, source, at(22))
+    tell(warehouse, HER, at(21), [4, 5])
+    tell(warehouse, 2, at(21), [4])
     load(warehouse, lake, 21)
     source.users[-1] = her_record(last_name="Felicity")
     source.users.pop(0)
@@ -184,5 +187,6 @@ def make_peopled(
     pull_at(lake, source, at(23))
     load(warehouse, lake, 22)
     stage_days(warehouse, lake, [november(12), november(22)], "killed")
+    tell(warehouse, HER, at(25), [1])
     world.recommend()
     return world

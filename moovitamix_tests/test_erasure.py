@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, LiteralString
 
 import numpy as np
 import polars as pl
+import psycopg
 import pytest
 import redis
 
@@ -41,12 +43,14 @@ from moovitamix_tests.peopled import (
 )
 from moovitamix_tests.reference_source import ReferenceSource
 from moovitamix_tests.warehouse.loading import load, rows_of
+from moovitamix_tests.warehouse.telling import tell_within
 
 CHECK = ("users", "no_erased_user_left")
 
 PLACES = {
     *("users", "user_favorite_genres", "listen_history", "quarantine"),
     *("staged_users", "staged_listens"),
+    *("activity", "activity_marks"),
     *("raw/users", "raw/listen_history"),
     *("pulls/users.index", "pulls/users.seen", "pulls/users.rejected"),
     *("pulls/listen_history.index", "pulls/listen_history.seen", "pulls/listen_history.rejected"),
@@ -60,6 +64,9 @@ INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth)
 VALUES (%(id)s, 1, now(), now(), 1);
 INSERT INTO staged_users (id, created_at, run_id, pull) VALUES (%(id)s, %(at)s, '', '');
 INSERT INTO staged_listens (user_id, recorded_at, run_id, pull) VALUES (%(id)s, %(at)s, '', '');
+INSERT INTO activity (user_id, recorded_at, track_id, nth, listened_at, day)
+VALUES (%(id)s, %(at)s, 1, 1, %(at)s, %(at)s);
+INSERT INTO activity_marks (user_id, mark) VALUES (%(id)s, 1);
 INSERT INTO quarantine (endpoint, sha256, payload, day, pull, reason)
 VALUES ('listen_history', 'x', convert_to('{"user_id":' || %(id)s || '}', 'UTF8'), now(), '', '');
 """
@@ -82,6 +89,19 @@ def erase(world: Peopled, *ids: int, for_good: bool = True, **named: Any) -> Era
         for_good=for_good,
         **named,
     )
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_waited_for(connection: psycopg.Connection, table: LiteralString) -> bool:
+    """Whether somebody waits for a lock of a table of ours."""
+    query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = %s::regclass)"
+    return connection.execute(query, (table,)).fetchone() == (True,)
 
 
 def pull_without_erased(world: Peopled, day: int) -> dict[str, int]:
@@ -270,6 +290,7 @@ def test_the_check_finds_a_trace_in_any_table_and_any_kind_of_file(peopled: Peop
         [
             *("users", "user_favorite_genres", "listen_history", "quarantine"),
             *("staged_users", "staged_listens"),
+            *("activity", "activity_marks"),
         ],
         1,
     )
@@ -301,6 +322,37 @@ def test_exports_forget_the_erased_too_and_the_check_looks_into_them(
         assert traces == {f"exports/{name.partition('.')[0]}": 1}
         (folder / name).write_bytes(now)
     assert traces_of_erased(peopled.warehouse, peopled.lake) == {}
+
+
+def test_what_the_app_tells_while_she_is_erased_does_not_survive_it(peopled: Peopled) -> None:
+    done = threading.Event()
+
+    def work() -> None:
+        erase(peopled)
+        done.set()
+
+    eraser = threading.Thread(target=work)
+    with peopled.warehouse.connect() as api, peopled.warehouse.connect() as watching:
+        tell_within(api, HER, at(23, 9), [1])
+        eraser.start()
+        until(lambda: is_waited_for(watching, "activity"))
+        assert not done.is_set()
+        api.commit()
+    assert done.wait(20)
+    eraser.join()
+    assert peopled.mentions() == []
+
+
+def test_what_the_app_begins_to_tell_while_rows_are_deleted_waits_for_the_end(
+    peopled: Peopled,
+) -> None:
+    with peopled.warehouse.connect() as erasing, peopled.warehouse.connect() as api:
+        api.execute("SET lock_timeout = '10ms'")
+        in_tables.erase_rows(erasing, [HER])
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            tell_within(api, 2, at(23, 9), [1])
+        # Who reads them, and all other tables, does not wait.
+        assert rows_of(peopled.warehouse, "SELECT user_id FROM activity WHERE user_id = 2")
 
 
 def test_a_pull_and_a_step_that_are_under_way_are_waited_for(peopled: Peopled) -> None:

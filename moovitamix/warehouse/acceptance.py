@@ -20,7 +20,7 @@ from moovitamix.warehouse.expectations import STAGED_EXPECTATIONS
 # A sum does not depend on the order of rows, and knows repeated ones.
 _CONTENT = """
 SELECT count(*) || ':' || coalesce(sum(hashtextextended(
-           (to_jsonb(s) - 'run_id' - 'staged_at' - 'pull')::text, 0)::numeric), 0)
+           (to_jsonb(s) - 'run_id' - 'staged_at' - 'pull' - 'told')::text, 0)::numeric), 0)
 FROM {} s WHERE run_id = %s AND day = %s
 """
 

@@ -1,6 +1,7 @@
 """The `warehouse` stage as Dagster assets: staged, judged, and published as one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from moovitamix.resources import Lake, Warehouse
 from moovitamix.warehouse import describe
 
 if TYPE_CHECKING:
-    import polars as pl
+    import psycopg
 
     from moovitamix.warehouse.publish import Outcome
 
@@ -32,12 +33,14 @@ def staged_tracks(
     context: dg.AssetExecutionContext, lake: Lake, warehouse: Warehouse
 ) -> dg.MaterializeResult[Any]:
     """The tracks of a day, and those its listens name, typed, before they are believed."""
-    from moovitamix.warehouse.stage import tracks_slice
+    from moovitamix.warehouse import told
+    from moovitamix.warehouse.stage import copy_to_staging, tracks_slice
 
     days = days_of(context.partition_time_window)
-    return _stage(
-        context, warehouse, "staged_tracks", days, lambda: tracks_slice(lake.open(), days)
-    )
+    with _staging(context, warehouse, "staged_tracks", days) as connection:
+        rows = tracks_slice(lake.open(), days, told.named(connection, days))
+        staged = copy_to_staging(connection, "staged_tracks", context.run.run_id, rows)
+    return _staged(context, staged, days)
 
 
 @dg.asset(
@@ -52,10 +55,14 @@ def staged_users(
     context: dg.AssetExecutionContext, lake: Lake, warehouse: Warehouse
 ) -> dg.MaterializeResult[Any]:
     """The users of a day, and those who listened on it, before they are believed."""
-    from moovitamix.warehouse.stage import users_slice
+    from moovitamix.warehouse import told
+    from moovitamix.warehouse.stage import copy_to_staging, users_slice
 
     days = days_of(context.partition_time_window)
-    return _stage(context, warehouse, "staged_users", days, lambda: users_slice(lake.open(), days))
+    with _staging(context, warehouse, "staged_users", days) as connection:
+        rows = users_slice(lake.open(), days, told.named(connection, days))
+        staged = copy_to_staging(connection, "staged_users", context.run.run_id, rows)
+    return _staged(context, staged, days)
 
 
 @dg.asset(
@@ -69,30 +76,38 @@ def staged_users(
 def staged_listens(
     context: dg.AssetExecutionContext, lake: Lake, warehouse: Warehouse
 ) -> dg.MaterializeResult[Any]:
-    """The listens of a day, one row for each track heard, before they are believed."""
-    from moovitamix.warehouse.stage import listens_by_file
+    """The listens of a day, pulled or told by the app: one row for each track heard."""
+    from moovitamix.ingest.pulls import newest_pull
+    from moovitamix.warehouse.stage import copy_to_staging, listens_by_file
+    from moovitamix.warehouse.told import stage_told
 
-    days = days_of(context.partition_time_window)
-    return _stage(
-        context, warehouse, "staged_listens", days, lambda: listens_by_file(lake.open(), days)
-    )
+    store, days, run_id = lake.open(), days_of(context.partition_time_window), context.run.run_id
+    newest = newest_pull(store)
+    with _staging(context, warehouse, "staged_listens", days) as connection:
+        rows = listens_by_file(store, days)
+        pulled = copy_to_staging(connection, "staged_listens", run_id, rows)
+        pull = newest.name if newest else ""
+        posted = stage_told(connection, run_id=run_id, days=days, pull=pull)
+    return _staged(context, pulled + posted, days, posted_rows=posted)
 
 
-def _stage(
-    context: dg.AssetExecutionContext,
-    warehouse: Warehouse,
-    table: str,
-    days: Sequence[date],
-    read: "Callable[[], pl.DataFrame | Iterator[pl.DataFrame]]",
-) -> dg.MaterializeResult[Any]:
+@contextmanager
+def _staging(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, table: str, days: Sequence[date]
+) -> "Iterator[psycopg.Connection]":
+    """A transaction that stages a slice, and notes that its days wait for their verdicts."""
     from moovitamix.warehouse.judge import expect_verdicts
-    from moovitamix.warehouse.stage import copy_to_staging
 
     with warehouse.hold_erasures(), warehouse.connect() as connection:
-        staged = copy_to_staging(connection, table, context.run.run_id, read())
+        yield connection
         expect_verdicts(connection, run_id=context.run.run_id, endpoint=table, days=days)
-    context.log.info(f"Staged {staged:,} rows of {len(days)} days")
-    return dg.MaterializeResult(metadata={"staged_rows": staged, "days": len(days)})
+
+
+def _staged(
+    context: dg.AssetExecutionContext, rows: int, days: Sequence[date], **counts: int
+) -> dg.MaterializeResult[Any]:
+    context.log.info(f"Staged {rows:,} rows of {len(days)} days")
+    return dg.MaterializeResult(metadata={"staged_rows": rows, "days": len(days), **counts})
 
 
 @dg.multi_asset(

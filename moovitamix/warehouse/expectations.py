@@ -128,7 +128,8 @@ STAGED_EXPECTATIONS: tuple[Expectation, ...] = (
         "staged_listens",
         "ExpectCompoundColumnsToBeUnique",
         "The same play twice in a slice would be counted twice in every figure.",
-        {"column_list": ["user_id", "recorded_at", "track_id", "nth"]},
+        # Told on one day and pulled with another, it is in a range twice: `publish.py` folds it.
+        {"column_list": ["user_id", "recorded_at", "track_id", "nth", "told"]},
     ),
     _not_null("staged_listens", "user_id", "A listen of nobody teaches nothing."),
     _not_null("staged_listens", "track_id", "A listen of nothing teaches nothing."),

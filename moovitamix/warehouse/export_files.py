@@ -16,7 +16,7 @@ from sqlalchemy import Column, Interval, Table
 from sqlalchemy.dialects import registry
 
 # Ours, not the source's: how we keep content in order is nobody's business outside.
-_INTERNAL = frozenset({"pull"})
+_INTERNAL = frozenset({"pull", "told"})
 
 # The reader's types by SQL type. A zone-less moment is one in Parquet too.
 _TYPES: dict[str, pl.DataType | type[pl.DataType]] = {

@@ -62,12 +62,16 @@ _ACCOUNTS_IN_QUARANTINE = """
 SELECT payload FROM quarantine WHERE endpoint = 'users' AND key IS NOT NULL
 """
 
+# In the order in which the API writes to them, so that neither waits for the other for ever.
+_WHILE_NOBODY_TELLS = "LOCK TABLE activity, activity_marks IN SHARE ROW EXCLUSIVE MODE"
+
 # Where there is a moment, by which it is told who is meant.
 _MOMENTS: Mapping[str, tuple[Kind, str]] = {
     "users": ("account", "created_at"),
     "staged_users": ("account", "created_at"),
     "listen_history": ("listen", "recorded_at"),
     "staged_listens": ("listen", "recorded_at"),
+    "activity": ("listen", "recorded_at"),
 }
 
 
@@ -111,6 +115,9 @@ def erase_rows(connection: psycopg.Connection, ids: Sequence[int]) -> dict[str, 
     """
     take_turn(connection)
     give_keys(connection)
+    # What the API is writing is waited for, and goes too. What it begins to write meanwhile waits,
+    # and finds in `erasures` whom it must not write down any more.
+    connection.execute(_WHILE_NOBODY_TELLS)
     deleted = {}
     for table, column in TABLES:
         query = sql.SQL("DELETE FROM {} WHERE {} = ANY(%s)")

@@ -52,7 +52,7 @@ class Outcome:
         inserted: By table, rows that are new.
         updated: By table, rows whose content a newer pull replaced.
         staged_listens: Listens of the published days, as staged.
-        known_listens: Those of them that were there already.
+        known_listens: Those of them that were there already, or are staged twice: told and pulled.
         quarantined_listens: Those of them whose user or track is nowhere to be found.
         replayed_listens: Listens that had waited in quarantine and could now be loaded.
         rejected: Records in quarantine, or again, because they break the contract.
@@ -208,7 +208,8 @@ def load_staged(connection: psycopg.Connection, *, run_id: str, days: Sequence[d
     )
 
     staged = _count(connection, statements.STAGED_LISTENS, values)
-    known = _count(connection, statements.KNOWN_LISTENS, values)
+    known = connection.execute(statements.TOLD_TWINS, values).rowcount
+    known += _count(connection, statements.KNOWN_LISTENS, values)
     new = connection.execute(statements.LISTENS, values).rowcount
     quarantined = connection.execute(statements.UNRESOLVED_LISTENS, values).rowcount
     replayed = _count(connection, statements.REPLAY, values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 import psycopg
@@ -27,6 +27,19 @@ ORDER BY day
 _DEALT = """
 CREATE TEMPORARY TABLE dealt_listens
     (user_id bigint, track_id bigint, recorded_at timestamp, nth smallint) ON COMMIT DROP
+"""
+
+# What the app told in time is dealt to its day as well. What came while the day was being loaded
+# is not missed yet: a later load takes it (`told.py`).
+_TOLD = """
+INSERT INTO dealt_listens
+SELECT a.user_id, a.track_id, a.recorded_at, a.nth
+FROM activity a
+JOIN published_days p ON p.day = a.day AND p.day = ANY(%(days)s)
+WHERE a.taken_at < p.published_at - %(underway)s::interval
+  AND NOT EXISTS (SELECT FROM dealt_listens d
+                  WHERE d.user_id = a.user_id AND d.recorded_at = a.recorded_at
+                    AND d.track_id = a.track_id AND d.nth = a.nth)
 """
 
 _FOUND = """
@@ -48,13 +61,13 @@ LEFT JOIN (
 
 # Rows that were recorded on these days and that their slices do not hold, by record; and whether
 # the slices hold the record: then all of its plays should be there. What a retry of the quarantine
-# has loaded is in no slice.
+# has loaded is in no slice, and what the app told need not be.
 _OTHERS = """
 SELECT h.user_id, h.recorded_at, count(*),
        EXISTS (SELECT FROM dealt_listens d
                WHERE d.user_id = h.user_id AND d.recorded_at = h.recorded_at)
 FROM listen_history h
-WHERE h.recorded_at::date = ANY(%(days)s)
+WHERE h.recorded_at::date = ANY(%(days)s) AND NOT h.told
   AND NOT EXISTS (SELECT FROM dealt_listens d
                   WHERE d.user_id = h.user_id AND d.recorded_at = h.recorded_at
                     AND d.track_id = h.track_id AND d.nth = h.nth)
@@ -67,15 +80,18 @@ WHERE h.recorded_at::date = ANY(%(days)s)
 GROUP BY h.user_id, h.recorded_at
 """
 
+# Longer than a load takes from staging a day to publishing it, and a request to commit.
+UNDERWAY = timedelta(hours=6)
+
 _REJECTED = "SELECT count(*) FROM quarantine WHERE endpoint = %s AND sha256 = ANY(%s)"
 
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """The listens of the last publication, counted in the lake and in the tables.
+    """The listens of the last publication, counted where they come from and in the tables.
 
     Args:
-        dealt: Plays that the lake dealt to these days.
+        dealt: Plays that the lake dealt to these days, or the app told on them.
         loaded: Those of them in `listen_history`.
         waiting: Those of them in quarantine.
         rejected: Records that broke the contract, dealt to these days.
@@ -116,7 +132,9 @@ def reconcile(connection: psycopg.Connection, lake: LakeStore) -> Reconciliation
     days, pull = [day for day, _ in published], str(published[-1][1])
     connection.execute(_DEALT)
     # A pull that came after the publication may have dealt more to these days.
+    # In this order: of what was told after the day was dealt to, a pull may know by now.
     _copy(connection, (rows.filter(pl.col("pull") <= pull) for rows in listens_by_file(lake, days)))
+    connection.execute(_TOLD, {"days": days, "underway": UNDERWAY})
     dealt, loaded, waiting = connection.execute(_FOUND).fetchone() or (0, 0, 0)
     rejected = rejected_on(lake, LISTENS, days).filter(pl.col("pull") <= pull)["sha256"].to_list()
     set_aside = connection.execute(_REJECTED, (LISTENS.name, rejected)).fetchone() or (0,)

@@ -25,9 +25,18 @@ ROWS_A_WRITE = 20_000
 _SWEEP = "DELETE FROM {} WHERE run_id = %s OR staged_at < now() - interval '7 days'"
 
 
-def tracks_slice(lake: LakeStore, days: Sequence[date]) -> pl.DataFrame:
-    """The rows of `staged_tracks`: what was dealt to these days, and what their listens name."""
-    return typed_tracks(_with_named(lake, TRACKS, days, pl.col("items").explode()))
+def tracks_slice(
+    lake: LakeStore, days: Sequence[date], told: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """The rows of `staged_tracks`: what was dealt to these days, and what their listens name.
+
+    Args:
+        lake: Where from.
+        days: Which.
+        told: What the app has told with these days (`told.named`): it names tracks, too.
+    """
+    also = None if told is None else told["track_id"]
+    return typed_tracks(_with_named(lake, TRACKS, days, pl.col("items").explode(), also))
 
 
 def typed_tracks(records: pl.DataFrame) -> pl.DataFrame:
@@ -40,9 +49,15 @@ def typed_tracks(records: pl.DataFrame) -> pl.DataFrame:
     ).drop("duration", "sha256")
 
 
-def users_slice(lake: LakeStore, days: Sequence[date]) -> pl.DataFrame:
-    """The rows of `staged_users`: what was dealt to these days, and who listened on them."""
-    return typed_users(_with_named(lake, USERS, days, pl.col("user_id")))
+def users_slice(
+    lake: LakeStore, days: Sequence[date], told: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """The rows of `staged_users`: what was dealt to these days, and who listened on them.
+
+    Arguments as of `tracks_slice`.
+    """
+    also = None if told is None else told["user_id"]
+    return typed_users(_with_named(lake, USERS, days, pl.col("user_id"), also))
 
 
 def typed_users(records: pl.DataFrame) -> pl.DataFrame:
@@ -90,15 +105,23 @@ def typed_listens(records: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_named(
-    lake: LakeStore, endpoint: Endpoint, days: Sequence[date], named: pl.Expr
+    lake: LakeStore,
+    endpoint: Endpoint,
+    days: Sequence[date],
+    named: pl.Expr,
+    also: pl.Series | None,
 ) -> pl.DataFrame:
-    """The dealt records of some days, and what else their listens name, with a null day."""
+    """The dealt records of some days, and what else their listens name, with a null day.
+
+    `also` is named by listens that are not in the lake.
+    """
     dealt = read_days(lake, endpoint, days)
     found = [
         records.filter(pl.col("items").list.len() > 0).select(named.unique().alias("id"))
         for records in iterate_days(lake, LISTENS, days)
     ]
-    ids = pl.concat([pl.DataFrame(schema={"id": pl.Int64}), *found]).unique()
+    told = pl.DataFrame({"id": [] if also is None else also}, schema={"id": pl.Int64})
+    ids = pl.concat([told, *found]).unique()
     wanted = ids.join(dealt, on="id", how="anti")
     if wanted.is_empty():
         return dealt

@@ -8,12 +8,14 @@ from __future__ import annotations
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     Column,
     Date,
     Integer,
     SmallInteger,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -69,6 +71,13 @@ staged_listens = _staged(
     Column("listened_at", Moment),
     Column("recorded_at", Moment),
     Column("nth", SmallInteger),
+    Column(
+        "told",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="Whether it is what POST /listens took in, not what a pull brought.",
+    ),
 )
 
 verdicts = Table(

@@ -125,6 +125,16 @@ USER_LINKS = {
     "listed": "favorite_genres",
 }
 
+# What was told and pulled may be staged twice, with two days. The pulled row stands for both; but
+# where its day is blocked, the other one is published alone.
+TOLD_TWINS = """
+DELETE FROM staged_listens t USING staged_listens l
+WHERE t.run_id = %(run_id)s AND t.day = ANY(%(good)s) AND t.told
+  AND l.run_id = %(run_id)s AND l.day = ANY(%(good)s) AND NOT l.told
+  AND l.user_id = t.user_id AND l.recorded_at = t.recorded_at
+  AND l.track_id = t.track_id AND l.nth = t.nth
+"""
+
 KNOWN_LISTENS = """
 SELECT count(*)
 FROM staged_listens l
@@ -134,34 +144,47 @@ JOIN listen_history h
 WHERE l.run_id = %(run_id)s AND l.day = ANY(%(good)s)
 """
 
+# The app tells of a play before any pull does: so its moment is the one that counts, whichever
+# of the two is loaded first.
 LISTENS = """
-INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth)
-SELECT l.user_id, l.track_id, l.listened_at, l.recorded_at, l.nth
+INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth, told)
+SELECT l.user_id, l.track_id, coalesce(a.listened_at, l.listened_at), l.recorded_at, l.nth,
+       a.user_id IS NOT NULL
 FROM staged_listens l
+LEFT JOIN activity a
+  ON a.user_id = l.user_id AND a.recorded_at = l.recorded_at
+ AND a.track_id = l.track_id AND a.nth = l.nth
 WHERE l.run_id = %(run_id)s AND l.day = ANY(%(good)s)
   AND EXISTS (SELECT FROM users u WHERE u.id = l.user_id)
   AND EXISTS (SELECT FROM tracks t WHERE t.id = l.track_id)
 ON CONFLICT ON CONSTRAINT uq_listen_history_natural DO NOTHING
 """
 
-UNRESOLVED_LISTENS = """
+# One listen as it waits in quarantine. Of the same play always the same, whoever brought it.
+LISTEN_PAYLOAD = """convert_to(json_build_object(
+    'user_id', {row}.user_id, 'track_id', {row}.track_id, 'listened_at', {at},
+    'recorded_at', {row}.recorded_at, 'nth', {row}.nth)::text, 'UTF8')"""
+
+UNRESOLVED_LISTENS = f"""
 INSERT INTO quarantine AS q (endpoint, sha256, payload, day, pull, reason, field, key)
 SELECT 'listens', sha256(payload), payload, day, pull,
        CASE WHEN field = 'user_id' THEN 'Unknown user' ELSE 'Unknown track' END, field, key
 FROM (SELECT l.day, l.pull,
              l.user_id || ' ' || (extract(epoch FROM l.recorded_at) * 1000000)::bigint AS key,
              CASE WHEN u.id IS NULL THEN 'user_id' ELSE 'track_id' END AS field,
-             convert_to(json_build_object(
-                 'user_id', l.user_id, 'track_id', l.track_id, 'listened_at', l.listened_at,
-                 'recorded_at', l.recorded_at, 'nth', l.nth)::text, 'UTF8') AS payload
+             {LISTEN_PAYLOAD.format(row="l", at="coalesce(a.listened_at, l.listened_at)")}
+                 AS payload
       FROM staged_listens l
+      LEFT JOIN activity a
+        ON a.user_id = l.user_id AND a.recorded_at = l.recorded_at
+       AND a.track_id = l.track_id AND a.nth = l.nth
       LEFT JOIN users u ON u.id = l.user_id
       LEFT JOIN tracks t ON t.id = l.track_id
       WHERE l.run_id = %(run_id)s AND l.day = ANY(%(good)s)
         AND (u.id IS NULL OR t.id IS NULL)) AS unresolved
 ON CONFLICT (endpoint, sha256) DO UPDATE
 SET last_tried = now(), resolved_at = NULL, reason = excluded.reason, field = excluded.field
-"""
+"""  # noqa: S608 - our own text
 
 # Listens whose user or track has arrived since; by natural key, so that a replay loads once.
 REPLAY = """
@@ -170,15 +193,19 @@ WITH waiting AS (
     FROM quarantine WHERE endpoint = 'listens' AND resolved_at IS NULL
 ), arrived AS (
     SELECT w.sha256, u.id AS user_id, t.id AS track_id,
-           (w.listen ->> 'listened_at')::timestamp AS listened_at,
+           coalesce(a.listened_at, (w.listen ->> 'listened_at')::timestamp) AS listened_at,
            (w.listen ->> 'recorded_at')::timestamp AS recorded_at,
-           (w.listen ->> 'nth')::smallint AS nth
+           (w.listen ->> 'nth')::smallint AS nth,
+           a.user_id IS NOT NULL AS told
     FROM waiting w
     JOIN users u ON u.id = (w.listen ->> 'user_id')::bigint
     JOIN tracks t ON t.id = (w.listen ->> 'track_id')::bigint
+    LEFT JOIN activity a
+      ON a.user_id = u.id AND a.recorded_at = (w.listen ->> 'recorded_at')::timestamp
+     AND a.track_id = t.id AND a.nth = (w.listen ->> 'nth')::smallint
 ), loaded AS (
-    INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth)
-    SELECT user_id, track_id, listened_at, recorded_at, nth FROM arrived
+    INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth, told)
+    SELECT user_id, track_id, listened_at, recorded_at, nth, told FROM arrived
     ON CONFLICT ON CONSTRAINT uq_listen_history_natural DO NOTHING
     RETURNING 1
 ), resolved AS (

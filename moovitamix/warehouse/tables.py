@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -108,6 +110,13 @@ listen_history = Table(
     Column("recorded_at", Moment, nullable=False, comment="created_at of the listen record."),
     Column(
         "nth", SmallInteger, nullable=False, comment="Which of several plays in its record, from 1."
+    ),
+    Column(
+        "told",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="Whether the app had told it when it was loaded: no pull need know it.",
     ),
     UniqueConstraint("user_id", "recorded_at", "track_id", "nth", name="uq_listen_history_natural"),
     comment="One row for each time a user heard a track.",

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic
 
 from moovitamix.embedded.demo_source.app import create_app
-from moovitamix.embedded.demo_source.world import DemoParameters
+from moovitamix.embedded.demo_source.world import DemoParameters, DemoWorld
 from moovitamix.embedded.postgres import ensure_postgres
 from moovitamix.embedded.valkey import ensure_valkey
 from moovitamix.ingest.client import SourceClient
@@ -27,6 +27,7 @@ from moovitamix_tests.kills import examination
 from moovitamix_tests.kills.points import OUTSIDE, Point
 from moovitamix_tests.kills.victims import Ended, Nursery, Order, cold
 from moovitamix_tests.reference_source import serve_app
+from moovitamix_tests.warehouse.telling import tell_within
 
 ROOT = Path(__file__).parents[2]
 # Long ago: forks have the partitions of the process that they are made of, and these end where
@@ -40,6 +41,7 @@ _COLD_SHARE, _SERVERS_SHARE = 0.08, 0.08
 # How often a day passes between two runs: else the next run has only the rest of the last to do.
 _DAY_PASSES = 0.85
 _STATEMENTS_A_TRANSACTION = 2
+_TOLD_A_DAY = 12
 
 
 _Counts = Counter[tuple[str, str]]
@@ -106,6 +108,8 @@ class Campaign:
         self._chance = random.Random(seed)
         self._tell = tell
         self._now = _START
+        # User, moment, tracks, day: in this order, each once.
+        self._told: dict[tuple[int, datetime, tuple[int, ...], date], None] = {}
         self.tally = Tally()
 
     def run(self) -> Tally:
@@ -219,6 +223,7 @@ class Campaign:
 
     def _kill(self, death: _Death, arguments: list[str]) -> None:
         self.tally.runs += 1
+        self._let_the_app_tell()
         if death.cold_after:
             environment = self._environment(self._home)
             ended = cold(arguments, environment, death.cold_after)
@@ -246,6 +251,20 @@ class Campaign:
                 f"{len(self.tally.findings)} findings; there it is {self._now:%Y-%m-%d}"
             )
 
+    def _let_the_app_tell(self) -> None:
+        """The app tells of what was heard today: of some of it alone, no pull will bring it."""
+        world = DemoWorld(_WORLD)
+        count = world.count_listens(self._now)
+        heard = world.listens(max(0, count - _TOLD_A_DAY), count, self._now)
+        with examination.warehouse_of(self._home).connect() as connection:
+            for number, record in enumerate(heard):
+                moment = datetime.fromisoformat(record.created_at)
+                if number % 2:
+                    moment += timedelta(microseconds=1)
+                told = (record.user_id, moment, tuple(record.items), self._now.date())
+                tell_within(connection, *told[:3], day=told[3])
+                self._told[told] = None
+
     def _examine(self) -> None:
         """One run in peace; then everything is looked at."""
         home, reference, findings = self._home, self._reference, self.tally.findings
@@ -254,6 +273,7 @@ class Campaign:
             findings.append(f"The run in peace ended with {ended.code}")
         findings += examination.serving_faults(home)
         findings += examination.unfinished_runs(home)
+        findings += examination.told_faults(home)
         self._leave_alone()
         findings += examination.differing_tables(home, reference)
         findings += examination.differing_lake(home, reference)
@@ -278,6 +298,9 @@ class Campaign:
 
             asyncio.run(again())
         self._now = last
+        with examination.warehouse_of(self._reference).connect() as connection:
+            for user, moment, tracks, day in self._told:
+                tell_within(connection, user, moment, tracks, day=day)
         ended = self._command(self._reference, ["run", f"--into-csv={self._reference / 'csv'}"])
         if ended.code != 0:
             raise RuntimeError(f"A run in peace failed: see {self._output(self._reference)}")

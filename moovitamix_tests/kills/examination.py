@@ -23,6 +23,19 @@ _OVER = {
 }
 
 
+_TOLD = """
+SELECT count(h.id), count(*) FILTER (WHERE h.id IS NULL AND NOT EXISTS (
+    SELECT FROM quarantine q
+    WHERE q.endpoint = 'listens' AND q.resolved_at IS NULL
+      AND starts_with(q.key, a.user_id || ' ')))
+FROM activity a
+JOIN published_days USING (day)
+LEFT JOIN listen_history h
+  ON h.user_id = a.user_id AND h.recorded_at = a.recorded_at
+ AND h.track_id = a.track_id AND h.nth = a.nth
+"""
+
+
 def warehouse_of(home: Path) -> Warehouse:
     """The tables in the embedded Postgres of a home."""
     return Warehouse(url=ensure_postgres(home / "postgres"), namespace="mvx")
@@ -37,6 +50,14 @@ def differing_tables(home: Path, reference: Path) -> list[str]:
         for table in ours
         if Counter(ours[table]) != Counter(theirs[table])
     ]
+
+
+def told_faults(home: Path) -> list[str]:
+    """What the app told on published days and is neither loaded nor waiting; or nothing told is."""
+    with warehouse_of(home).connect() as connection:
+        loaded, lost = connection.execute(_TOLD).fetchone() or (0, 0)
+    faults = [f"{lost} plays that the app told are lost"] if lost else []
+    return faults if loaded else [*faults, "nothing that the app told was loaded"]
 
 
 def differing_lake(home: Path, reference: Path) -> list[str]:

@@ -14,6 +14,7 @@ from moovitamix.ingest.contract import ENDPOINTS, TRACKS, USERS
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import gone_keys, newest_pull, rejected_on
 from moovitamix.resources import Warehouse
+from moovitamix.warehouse import told as told_by_the_app
 from moovitamix.warehouse.judge import RuleResult, Verdicts, expect_verdicts, record_verdicts
 from moovitamix.warehouse.publish import Outcome, publish
 from moovitamix.warehouse.quarantine import resolve_mended
@@ -29,6 +30,7 @@ SLICES = {
     "staged_users": users_slice,
     "staged_listens": listens_slice,
 }
+TELLING = {"staged_tracks": tracks_slice, "staged_users": users_slice}
 RULE = "email_like"
 
 # The six tables without the ids that are ours and depend on the order of loading.
@@ -55,9 +57,16 @@ def november(day: int) -> date:
 
 def stage_days(warehouse: Warehouse, lake: LakeStore, days: Sequence[date], run_id: str) -> None:
     """Stage the slices of a run, and note that they wait for their verdicts."""
+    newest = newest_pull(lake)
     with warehouse.connect() as connection:
-        for table, slice_of in SLICES.items():
-            copy_to_staging(connection, table, run_id, slice_of(lake, days))
+        told = told_by_the_app.named(connection, days)
+        for table, slice_of in TELLING.items():
+            copy_to_staging(connection, table, run_id, slice_of(lake, days, told))
+        copy_to_staging(connection, "staged_listens", run_id, listens_slice(lake, days))
+        told_by_the_app.stage_told(
+            connection, run_id=run_id, days=days, pull=newest.name if newest else ""
+        )
+        for table in SLICES:
             expect_verdicts(connection, run_id=run_id, endpoint=table, days=days)
 
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -22,13 +23,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from starlette.routing import Route, Router
 
+from moovitamix.erasure import Erasure, erase_users
 from moovitamix.errors import SettingsError
 from moovitamix.ingest.erased import read_key
+from moovitamix.ingest.lake import LakeStore
 from moovitamix.recommend.blas import one_thread
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.connection import is_cluster
 from moovitamix.serve.http.access import AccessLog
 from moovitamix.serve.http.documented import documented_app
+from moovitamix.serve.http.erasing import Erasing, erasure_route
+from moovitamix.serve.http.forgetting import Forgetting
 from moovitamix.serve.http.freshener import Freshener
 from moovitamix.serve.http.gate import Gate, Limits
 from moovitamix.serve.http.group_commit import GroupCommit
@@ -94,6 +99,7 @@ class Api:
         world: What it holds.
         refresher: Keeps that up to date.
         freshener: Keeps users' lists up to date.
+        erasing: Users whose erasure was asked for.
         reader: Of Redis.
         metrics: What it counts.
     """
@@ -102,6 +108,7 @@ class Api:
     world: World
     refresher: Refresher
     freshener: Freshener
+    erasing: Erasing
     reader: ListReader
     metrics: Metrics | None
     tiers: Tiers = field(repr=False)
@@ -135,6 +142,7 @@ def build_api(
     freshener = Freshener(
         world, warehouse=warehouse, connect=connect, prefix=prefix, listener=metrics
     )
+    forgetting = Forgetting(world, metrics)
     refresher = Refresher(
         world,
         warehouse=warehouse,
@@ -142,7 +150,7 @@ def build_api(
         connect=connect,
         prefix=prefix,
         path=snapshot_path(settings.home_path, prefix),
-        watcher=metrics,
+        watcher=forgetting,
         on_factors=freshener.look,
     )
     commits = GroupCommit(warehouse, Listens(partial(read_key, lake), settings.present).write)
@@ -186,7 +194,10 @@ def build_api(
 
     # What is no hot path goes to the rest. Not a mount: a hot path under another method is to be
     # told so (405), not looked for there. Without Starlette's middleware: the gate does its work.
-    documented = documented_app(reader, world, metrics)
+    cache = Cache(url=address, namespace=prefix)
+    erase = partial(_erase, warehouse, lake, cache, settings.spool)
+    erasing = Erasing(erase, forgetting, limits.seconds / 2)
+    documented = documented_app(reader, world, metrics, erasure_route(erasing))
     root = Router(
         [
             *list_routes(tiers),
@@ -201,6 +212,7 @@ def build_api(
         world=world,
         refresher=refresher,
         freshener=freshener,
+        erasing=erasing,
         reader=reader,
         metrics=metrics,
         tiers=tiers,
@@ -224,6 +236,10 @@ def from_settings(*, access_log: bool = True) -> Gate:
     keys = KeyStore(configured, settings.home_path)
     features = Features(access_log=access_log)
     return build_api(stores, keys=keys, limits=limits, features=features).app
+
+
+def _erase(warehouse: Warehouse, lake: LakeStore, cache: Cache, spool: Path, user: int) -> Erasure:
+    return erase_users(warehouse, lake, cache, [user], spool=spool)
 
 
 async def _watch_keys(keys: KeyStore) -> None:

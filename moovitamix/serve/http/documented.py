@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import date, datetime
 from typing import Any, Literal
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import RedirectResponse
@@ -64,13 +64,16 @@ class Alive(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-def documented_app(reader: ListReader, world: World, metrics: Metrics | None) -> FastAPI:
+def documented_app(
+    reader: ListReader, world: World, metrics: Metrics | None, *more: APIRouter
+) -> FastAPI:
     """The FastAPI application of everything but lists.
 
     Args:
         reader: Knows the current generation.
         world: What the process holds.
         metrics: What `/metrics` shows; None: the route is not there.
+        more: Routes that have a module of their own.
     """
     app = FastAPI(title="MoovitaMix", version=__version__, description=_DESCRIPTION, redoc_url=None)
     for kind, handler in EXCEPTION_HANDLERS.items():
@@ -122,6 +125,9 @@ def documented_app(reader: ListReader, world: World, metrics: Metrics | None) ->
             live=world.live is not None,
             removals_known=world.removals_known,
         )
+
+    for router in more:
+        app.include_router(router)
 
     if metrics is not None:
         shown = metrics

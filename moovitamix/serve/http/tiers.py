@@ -166,11 +166,12 @@ class Tiers:
         allowed, more_lacks = self._allowed(ask)
         lacks = [*lacks, *more_lacks]
         live = world.live if user not in world.withdrawn_users else None
-        heard = live.heard(user) if live is not None else np.empty(0, dtype=np.int64)
+        known = live is not None and user not in world.erased_users
+        heard = live.heard(user) if live and known else np.empty(0, dtype=np.int64)
         picker = self._picker(ask, allowed, frozenset() if ask.repeats else heard.tolist())
         if own is not None:
             picker.take(own.ids, own.scores, "cached top-N")
-        if picker.wanting and live is not None and live.champion.algorithm == "als":
+        if picker.wanting and live and known and live.champion.algorithm == "als":
             found = await self._beside.run(self._rank_live, live, user, ask, allowed)
             if found is not None:
                 picker.take(found.ids, found.scores, "live fold-in")
@@ -183,7 +184,8 @@ class Tiers:
             if live is None or live.champion.algorithm != "als":
                 lacks.append("model")
             else:
-                told = await self._beside.run(live.explain, user, np.array(picker.ids, np.int64))
+                ids = np.array(picker.ids, np.int64)
+                told = await self._beside.run(live.explain, user, ids) if known else None
                 because = {
                     track: Ranked(listens.ids[:BECAUSE], listens.scores[:BECAUSE])
                     for track, listens in (told or {}).items()
@@ -219,7 +221,7 @@ class Tiers:
             found = self._decoded(values[0]) if values else None
             if found is not None:
                 return [int(genre) for genre in found.ids]
-        return self._world.favourites.of(user)
+        return [] if user in self._world.erased_users else self._world.favourites.of(user)
 
     def _take_asked(self, picker: Picker, ask: Ask, allowed: NDArray[np.bool_] | None) -> None:
         if ask.genres and allowed is None:  # no name table: what was published by genre

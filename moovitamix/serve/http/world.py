@@ -94,6 +94,7 @@ class World:
         ranking: Made of both.
         removed: Withdrawn and blocked tracks: no answer may hold one.
         withdrawn_users: Their listens are not used.
+        erased_users: What is still known of them here is not used: see `forgetting.py`.
         favourites: Stated genres.
         origin: The generation of the counts.
         live: What ranks for users live.
@@ -108,6 +109,7 @@ class World:
         self.ranking = Ranking(_NO_IDS, np.empty(0, np.float32), _NO_IDS)
         self.removed: frozenset[int] = frozenset()
         self.withdrawn_users: frozenset[int] = frozenset()
+        self.erased_users: frozenset[int] = frozenset()
         self.favourites = Favourites(_NO_IDS, _NO_IDS)
         self.origin: Origin | None = None
         self.live: LiveModel | None = None

@@ -102,5 +102,6 @@ def test_one_description_covers_every_route_and_says_what_each_takes(published: 
                 described[route]["get"]["responses"]
             )
         assert {"/models/current", "/health/live", "/health/ready", "/metrics"} < set(described)
+        assert set(described["/users/{id}"]) == {"delete"}
 
     with_client(published.stores, published.home, ask)
