@@ -12,6 +12,8 @@ import dagster as dg
 from moovitamix.resources import Cache, Lake, Warehouse
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from moovitamix.serve.publish import Publication, Written
 
 _CHAMPION_AND_MATRIX = ["champion_model", "user_item_matrix"]
@@ -62,6 +64,11 @@ def generation(
     from moovitamix.recommend.champion import load_champion, read_recent_plays
     from moovitamix.serve.catalogue import read_catalogue, read_wanted_releases
     from moovitamix.serve.publish import publish_generation
+    from moovitamix.warehouse.feedback import read_hides
+
+    def hides_now() -> "pl.DataFrame":
+        with warehouse.connect() as connection:
+            return read_hides(connection)
 
     store = lake.open()
     with warehouse.hold_erasures(), cache.connect() as client:
@@ -77,9 +84,11 @@ def generation(
             tell=context.log.info,
             recent=read_recent_plays(warehouse, champion, matrix),
             releases=releases,
+            hides_now=hides_now,
         )
     by_tier = {f"users by {tier}": count for tier, count in published.users_by_tier.items()}
     more = {**by_tier, "keys with repeats": published.repeats.keys}
+    more["hidden tracks"] = len(catalogue.hides)
     more["new releases"] = 0 if releases is None else len(releases.tracks)
     yield _materialized("user_top_n", published, published.users, more)
     yield _materialized("similar_tracks", published, published.tracks)

@@ -8,7 +8,7 @@ as it was read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -172,7 +172,7 @@ def switch_to(client: redis.Redis, prefix: str, generation: Generation) -> Gener
 
 def _refuse_in_part(client: redis.Redis, prefix: str, generation: Generation) -> None:
     """Count all keys, and decode a sample."""
-    keys = [key for batch in _lists(client, prefix, generation.name) for key in batch]
+    keys = [key for batch in _lists(client, prefix, generation.name) for key in _counted(batch)]
     expected = sum(generation.keys.values())
     sample = [
         keys[place] for place in np.linspace(0, len(keys) - 1, min(_SAMPLE, len(keys))).astype(int)
@@ -245,7 +245,8 @@ def _prolong(
         pipeline = client.pipeline(transaction=False)
         for key in keys:
             pipeline.expireat(key, deadline)
-        found += sum(map(bool, pipeline.execute()))
+        there = zip(keys, pipeline.execute(), strict=True)
+        found += len(_counted(key for key, is_there in there if is_there))
     after = msgspec.structs.replace(before, expires_at=until)
     description = meta_key(prefix, before.name)
     changed = _set_if_same(client, description, described, msgspec.json.encode(after), until)
@@ -264,6 +265,11 @@ def _lists(client: redis.Redis, prefix: str, name: str) -> Iterator[list[bytes]]
     description = meta_key(prefix, name).encode()
     for keys in keys_matching(client, f"{prefix}:{name}:*"):
         yield [key for key in keys if key != description]
+
+
+def _counted(keys: Iterable[bytes]) -> list[bytes]:
+    """Without what a generation does not count."""
+    return [key for key in keys if key.rsplit(b":", 2)[1] != b"x"]
 
 
 def _present(client: redis.Redis) -> datetime:

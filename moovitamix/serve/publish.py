@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
+import polars as pl
 import redis
 
 from moovitamix.errors import NothingToDo
@@ -18,8 +19,9 @@ from moovitamix.recommend.matrix import UserItemMatrix
 from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.recommend.top_n import TopN
 from moovitamix.serve.catalogue import Catalogue
-from moovitamix.serve.codec import encode_block, encode_groups, encode_list
+from moovitamix.serve.codec import MAX_ENTRIES, encode_block, encode_groups, encode_list
 from moovitamix.serve.generations import Generation, Kind
+from moovitamix.serve.hides import hide_since
 from moovitamix.serve.rankings import Rankings
 from moovitamix.serve.writer import GenerationWriter
 
@@ -90,6 +92,7 @@ def publish_generation(
     recent: UserItemMatrix | None = None,
     releases: NewReleases | None = None,
     list_length: int = LIST_LENGTH,
+    hides_now: Callable[[], pl.DataFrame] | None = None,
 ) -> Publication:
     """Write a generation in full, verify it, make it current.
 
@@ -98,7 +101,8 @@ def publish_generation(
     says so or the model knows none of their tracks. Those whom ALS knows also get a list that may
     repeat what they have heard, by the version's blend. Users without get their stated genres,
     which readers follow to the popular tracks. Withdrawn tracks are in no list, and withdrawn users
-    have none of their own.
+    have none of their own. What a user has hidden is in no list of theirs, and noted for those who
+    answer by other lists.
 
     Args:
         client: Answers bytes.
@@ -110,6 +114,7 @@ def publish_generation(
         recent: The users' late plays, by `champion.blend.recent`; None where they do not count.
         releases: What has places of its own in the lists by ALS, nothing withdrawn; None: nothing.
         list_length: N.
+        hides_now: Reads what is hidden once all is written: `catalogue` may be older than that.
 
     Raises:
         NothingToDo: When the matrix was not made as the champion needs it.
@@ -144,7 +149,13 @@ def publish_generation(
         users, by_tier = lists.write_users(tell)
         repeats = lists.write_repeats()
         by_tier["stated genres"] = lists.write_stated_genres()
-        generation = writer.make_current()
+        lists.write_hides()
+
+        def hide_the_rest(generation: Generation) -> None:
+            if hides_now is not None:
+                hide_since(client, prefix, generation, known=catalogue.hides, now=hides_now())
+
+        generation = writer.make_current(hide_the_rest)
     return Publication(
         generation=generation,
         users=users,
@@ -212,6 +223,13 @@ class _Lists:
         users, values = encode_groups(stated["user_id"].to_numpy(), stated["genre_id"].to_numpy())
         self._writer.write("g", users, values)
         return len(users)
+
+    def write_hides(self) -> None:
+        """What users have hidden, of everybody: who has no list here is answered by others."""
+        # No value is longer; nobody hides so many by hand.
+        hides = self._rankings.hides().group_by("user_id", maintain_order=True).head(MAX_ENTRIES)
+        users, values = encode_groups(hides["user_id"].to_numpy(), hides["track_id"].to_numpy())
+        self._writer.write("x", users, values)
 
     def _write_block(self, kind: Kind, block: TopN, written: Written) -> None:
         values = encode_block(block.tracks, block.scores, block.lengths)

@@ -27,6 +27,7 @@ from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.connection import is_cluster
 from moovitamix.serve.http.access import AccessLog
 from moovitamix.serve.http.documented import documented_app
+from moovitamix.serve.http.feedback import FeedbackTaking, feedback_routes
 from moovitamix.serve.http.gate import Gate, Limits
 from moovitamix.serve.http.keys import KeyStore
 from moovitamix.serve.http.metrics import Metrics
@@ -86,6 +87,8 @@ class Api:
         refresher: Keeps that up to date.
         reader: Of Redis.
         metrics: What it counts.
+        tiers: What answers requests for lists.
+        feedback: What takes in what users do with them.
     """
 
     app: Gate
@@ -94,6 +97,7 @@ class Api:
     reader: ListReader
     metrics: Metrics | None
     tiers: Tiers = field(repr=False)
+    feedback: FeedbackTaking = field(repr=False)
 
 
 def build_api(
@@ -137,6 +141,9 @@ def build_api(
         on_generation=refresher.wake,
     )
     tiers = Tiers(reader, world, metrics)
+    feedback = FeedbackTaking(
+        warehouse, partial(_client, address, cluster=stores.cluster), prefix, world
+    )
     access = AccessLog() if features.access_log else None
 
     @contextlib.asynccontextmanager
@@ -155,6 +162,7 @@ def build_api(
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
+                await feedback.close()
                 await reader.close()
                 tiers.close()
                 if background:
@@ -166,13 +174,19 @@ def build_api(
     # told so (405), not looked for there. Without Starlette's middleware: the gate does its work.
     documented = documented_app(reader, world, metrics)
     root = Router(
-        list_routes(tiers),
+        [*list_routes(tiers), *feedback_routes(feedback)],
         default=TimeLimit(documented, limits.seconds, metrics),
         lifespan=lifespan,
     )
     gate = Gate(root, keys, limits, metrics, access)
     return Api(
-        app=gate, world=world, refresher=refresher, reader=reader, metrics=metrics, tiers=tiers
+        app=gate,
+        world=world,
+        refresher=refresher,
+        reader=reader,
+        metrics=metrics,
+        tiers=tiers,
+        feedback=feedback,
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from moovitamix.errors import StoreUnavailable
 from moovitamix.serve.codec import DamagedValue, TopN, decode_list
 from moovitamix.serve.generations import Generation
+from moovitamix.serve.hides import hidden_ids
 from moovitamix.serve.http.answer import (
     Lack,
     Picker,
@@ -86,7 +87,10 @@ class Tiers:
             and not (ask.filtered or ask.explain)
         ):
             ids = own.ids[: ask.limit]
-            if self._world.removed.isdisjoint(ids.tolist()):
+            told = ids.tolist()
+            # Lists hold nothing hidden, but this process may know it before Redis does.
+            hidden = self._world.hidden.of(user)
+            if self._world.removed.isdisjoint(told) and hidden.isdisjoint(told):
                 body = render_uniform(
                     b'"user_id":%d' % user,
                     self._world.tracks.members(ids),
@@ -165,6 +169,8 @@ class Tiers:
         world = self._world
         allowed, more_lacks = self._allowed(ask)
         lacks = [*lacks, *more_lacks]
+        noted, stated = await self._noted_of(user, generation, cold=own is None)
+        ask = ask._replace(exclude=ask.exclude | world.hidden.of(user) | noted)
         live = world.live if user not in world.withdrawn_users else None
         heard = live.heard(user) if live is not None else np.empty(0, dtype=np.int64)
         picker = self._picker(ask, allowed, frozenset() if ask.repeats else heard.tolist())
@@ -175,7 +181,6 @@ class Tiers:
             if found is not None:
                 picker.take(found.ids, found.scores, "live fold-in")
         if picker.wanting and own is None and not len(heard) and not ask.genres:
-            stated = await self._favourite_genres(user, generation)
             take_favourites(self._world, picker, stated)
         self._take_asked(picker, ask, allowed)
         because = None
@@ -213,13 +218,20 @@ class Tiers:
                 return found
             n *= 4
 
-    async def _favourite_genres(self, user: int, generation: Generation | None) -> list[int]:
+    async def _noted_of(
+        self, user: int, generation: Generation | None, *, cold: bool
+    ) -> tuple[frozenset[int], list[int]]:
+        """What else no answer to a user may hold, and what genres they state who have no list."""
+        noted, stated = None, None
         if generation is not None:
-            _, values, _ = await self._read([("g", user)])
-            found = self._decoded(values[0]) if values else None
-            if found is not None:
-                return [int(genre) for genre in found.ids]
-        return self._world.favourites.of(user)
+            wanted: list[Wanted] = [("x", user), ("g", user)] if cold else [("x", user)]
+            _, values, _ = await self._read(wanted)
+            if values:
+                noted = values[0]
+                stated = self._decoded(values[1]) if cold else None
+        if cold and stated is None:
+            return hidden_ids(noted), self._world.favourites.of(user)
+        return hidden_ids(noted), [] if stated is None else stated.ids.tolist()
 
     def _take_asked(self, picker: Picker, ask: Ask, allowed: NDArray[np.bool_] | None) -> None:
         if ask.genres and allowed is None:  # no name table: what was published by genre

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from moovitamix.serve.http.hidden import Hidden
 from moovitamix.serve.http.tracks import NO_TRACKS, Tracks
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class World:
         ranking: Made of both.
         removed: Withdrawn and blocked tracks: no answer may hold one.
         withdrawn_users: Their listens are not used.
+        hidden: What users do not want to be recommended.
         favourites: Stated genres.
         origin: The generation of the counts.
         live: What ranks for users live.
@@ -106,6 +108,7 @@ class World:
         self.ranking = Ranking(_NO_IDS, np.empty(0, np.float32), _NO_IDS)
         self.removed: frozenset[int] = frozenset()
         self.withdrawn_users: frozenset[int] = frozenset()
+        self.hidden = Hidden()
         self.favourites = Favourites(_NO_IDS, _NO_IDS)
         self.origin: Origin | None = None
         self.live: LiveModel | None = None
