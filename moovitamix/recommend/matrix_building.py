@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from moovitamix.errors import NothingToDo
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, end_of, fingerprint_of
-from moovitamix.recommend.weighting import weigh_matrix, weigh_pairs
-
-# Plays are summed in fixed point: the sum, and so the fingerprint, is the same in any row order.
-_ONE_PLAY = 1 << 32
+from moovitamix.recommend.feedback_weighting import share_left
+from moovitamix.recommend.matrix import (
+    PLAY,
+    MatrixParameters,
+    UserItemMatrix,
+    end_of,
+    fingerprint_of,
+)
+from moovitamix.recommend.weighting import ONE_PLAY, weigh_matrix, weigh_pairs, worth
 
 
 def build_matrix(
@@ -30,7 +34,8 @@ def build_matrix(
 
     Args:
         interactions: One row a play: user_id and track_id (i64), listened_at (datetime[us],
-            UTC without a zone). Plays after the as-of day are left out.
+            UTC without a zone); with `kind` also skips and hides, see `matrix.WITH_FEEDBACK`.
+            What is after the as-of day is left out.
         parameters: Weighting, decay, window, cap and support.
         as_of: The day from whose end the age of a play is counted.
 
@@ -56,8 +61,7 @@ def build_in_blocks(
     """
     pairs = _Pairs()
     for block in blocks:
-        users, tracks, plays = _sum_plays(block, parameters, as_of)
-        pairs.add(users, tracks, weigh_pairs(plays / _ONE_PLAY, parameters.weighting))
+        pairs.add(*weigh_plays(block, parameters, as_of))
     values, users, tracks = pairs.settled(parameters.minimum_listeners)
     if not values.nnz:
         raise NothingToDo(
@@ -67,6 +71,31 @@ def build_in_blocks(
     weigh_matrix(values, parameters.weighting)
     fingerprint = fingerprint_of(values, users, tracks, parameters)
     return UserItemMatrix(values, users, tracks, as_of, parameters, fingerprint)
+
+
+def weigh_plays(
+    interactions: pl.DataFrame, parameters: MatrixParameters, as_of: date
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Users, tracks and values of some users' pairs, ascending; what is hidden is not among them.
+
+    For BM25 without what takes the pairs of all users to know: see `weighting.weigh_matrix`.
+
+    Args:
+        interactions: As `build_matrix` takes them, all of the users' own.
+        parameters: As in `build_matrix`.
+        as_of: As in `build_matrix`.
+    """
+    feedback = None
+    if "kind" in interactions.columns:
+        feedback = interactions.filter(pl.col("kind") != PLAY)
+        interactions = interactions.filter(pl.col("kind") == PLAY)
+    users, tracks, plays = _sum_plays(interactions, parameters, as_of)
+    values = weigh_pairs(plays / ONE_PLAY, parameters.weighting)
+    if feedback is None or feedback.is_empty():
+        return users, tracks, values
+    left = share_left(users, tracks, plays, feedback, parameters, as_of)
+    kept = left > 0
+    return users[kept], tracks[kept], (values * left).astype(np.float32)[kept]
 
 
 def _sum_plays(
@@ -88,11 +117,9 @@ def _sum_plays(
     found = np.sort(keys.of_plays) if order is None else keys.of_plays[order]
     starts = _starts(found, *([] if days is None else [days[order]]))
     found, counts = found[starts], np.diff(starts, append=len(found))
-    plays = counts * _ONE_PLAY
+    plays = counts * ONE_PLAY
     if parameters.half_life_days is not None:
-        age = (until - pl.col("listened_at")).dt.total_microseconds() / 86_400_000_000
-        decayed = (-age / parameters.half_life_days).cast(pl.Float64) * np.log(2)
-        play = (decayed.exp() * _ONE_PLAY).round().clip(lower_bound=1).cast(pl.Int64)
+        play = worth(parameters.half_life_days, until)
         plays = _sums(rows.select(play).to_series().to_numpy()[order], starts)
     if parameters.daily_cap is not None:
         counted = np.minimum(counts, parameters.daily_cap)
