@@ -76,9 +76,11 @@ def user_item_matrix(
 ) -> dg.MaterializeResult[Any]:
     """Who heard which track, and how much that counts: weighted plays, sparse.
 
-    Weighted as the champion needs it. Plays after the newest published day are left out.
+    Weighted as the champion needs it, skips and hides against plays. What came after the newest
+    published day is left out.
     """
     from moovitamix.recommend import artifacts, interactions, training
+    from moovitamix.recommend.matrix import PLAY
     from moovitamix.recommend.matrix_building import build_in_blocks
 
     with warehouse.connect() as connection:
@@ -88,7 +90,7 @@ def user_item_matrix(
     def counted(blocks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         nonlocal plays
         for block in blocks:
-            plays += block.height
+            plays += block.filter(kind=PLAY).height
             yield block
 
     with warehouse.hold_erasures():

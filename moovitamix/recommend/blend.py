@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 from moovitamix.errors import SettingsError
 from moovitamix.recommend.als import AlsModel
 from moovitamix.recommend.blas import one_thread
+from moovitamix.recommend.left_out import NOTHING, LeftOut
 from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, in_columns, rows_of
 from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.recommend.top_n import TopN, rank_scores, score_users
@@ -60,6 +61,7 @@ def score_repeats(
     *,
     exclude: NDArray[np.int64] | None = None,
     releases: NewReleases | None = None,
+    left_out: LeftOut = NOTHING,
     block_rows: int = 1024,
 ) -> Iterator[TopN]:
     """For each user of a matrix the n best tracks, already-heard ones among them.
@@ -72,6 +74,7 @@ def score_repeats(
         n: Length of a list.
         exclude: Track ids that no list may hold (withdrawn ones).
         releases: What has kept places in the lists, unheard here too; None: nothing.
+        left_out: What the lists of single users may not hold.
         block_rows: Users a block.
 
     Yields:
@@ -85,6 +88,7 @@ def score_repeats(
             exclude=exclude,
             repeats=True,
             releases=releases,
+            left_out=left_out,
             block_rows=block_rows,
         )
         return
@@ -95,11 +99,14 @@ def score_repeats(
         rows = slice(start, start + block_rows)
         factors = model.solve_users(values[rows])
         scores = blended(_affinity(model, factors), own[rows], blend)
-        block = rank_scores(matrix.users[rows], scores, model.tracks, n, exclude=exclude)
+        users = matrix.users[rows]
+        unwanted = left_out.rows(users, model.tracks)
+        block = rank_scores(users, scores, model.tracks, n, leave_out=unwanted, exclude=exclude)
         known = np.diff(values[rows].indptr) > 0
         block = replace(block, lengths=np.where(known, block.lengths, 0))
         if releases is not None and heard is not None:
-            block = releases.place(block, factors, heard[rows])
+            unwanted = heard[rows] + left_out.rows(users, releases.tracks)
+            block = releases.place(block, factors, unwanted)
         yield block
 
 

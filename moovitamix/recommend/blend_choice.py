@@ -58,7 +58,7 @@ def choose_blend(
     )
     if test.cut_off is None:
         return ALS_ALONE
-    split = split_by_time(test.past, test.as_of, validation_days or rules.test_days)
+    split = split_by_time(test.seen, test.as_of, validation_days or rules.test_days)
     relevant = split.future.select("user_id", "track_id").unique()
     relevant = relevant.join(split.past, on="user_id", how="semi")
     relevant = relevant.join(split.past, on="track_id", how="semi")
@@ -72,7 +72,7 @@ def choose_blend(
         BlendParameters(own_plays=weight, half_life_days=days)
         for days, weight in product(HALF_LIVES, WEIGHTS)
     ]
-    plays = build_matrix(split.past, matrix_parameters, split.as_of)
+    plays = build_matrix(split.seen, matrix_parameters, split.as_of)
     model = fit_als(plays, bound_regularization(parameters, plays))
     found = _ndcg_of_blends(split, model, plays, relevant, tried, rules.k)
     best = int(found.mean(axis=0).argmax())
@@ -96,7 +96,7 @@ def _ndcg_of_blends(
     values = rows_of(plays, users, model.tracks)
     own = {
         days: rows_of(
-            build_matrix(split.past, MatrixParameters(half_life_days=days), split.as_of),
+            build_matrix(split.seen, MatrixParameters(half_life_days=days), split.as_of),
             users,
             model.tracks,
         )

@@ -50,12 +50,12 @@ def models(
     The past may be much thinner than the data a version is fitted to: what is fitted here has its
     regularization bounded by the past.
     """
-    own = build_matrix(split.past, matrix_parameters, split.as_of)
+    own = build_matrix(split.seen, matrix_parameters, split.as_of)
     model = fit_als(own, bound_regularization(parameters, own), on_iteration)
     found = {rankers.CANDIDATE: Contender(model, own, blend, _recent(split, blend))}
     if champion is None:
         return found
-    theirs = build_matrix(split.past, champion.matrix, split.as_of)
+    theirs = build_matrix(split.seen, champion.matrix, split.as_of)
     recent = _recent(split, champion.blend)
     configuration = (champion.matrix, champion.als, champion.blend)
     if configuration != (matrix_parameters, parameters, blend):
@@ -67,7 +67,7 @@ def models(
 
 
 def _recent(split: Split, blend: BlendParameters) -> UserItemMatrix | None:
-    return build_matrix(split.past, blend.recent, split.as_of) if blend.own_plays else None
+    return build_matrix(split.seen, blend.recent, split.as_of) if blend.own_plays else None
 
 
 def baselines(audience: Audience, split: Split, rules: EvaluationRules) -> dict[str, Lists]:

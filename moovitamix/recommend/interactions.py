@@ -1,4 +1,4 @@
-"""The plays of the warehouse as frames, and the day up to which they are taken.
+"""The warehouse's plays, skips and hides as frames, and the day up to which they are taken.
 
 Only what has been published is in `listen_history`: a blocked day has no rows there.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from moovitamix.errors import NothingToDo
-from moovitamix.recommend.matrix import INTERACTIONS, end_of
+from moovitamix.recommend.matrix import HIDE, PLAY, SKIP, WITH_FEEDBACK, end_of
 from moovitamix.warehouse.integer_rows import POSTGRES_EPOCH, stream_integers
 
 if TYPE_CHECKING:
@@ -22,13 +22,22 @@ if TYPE_CHECKING:
 
     from moovitamix.resources import Warehouse
 
-_PLAYS = """
-SELECT user_id, track_id, listened_at
+# Impressions and clicks are no interactions with a track: they are for figures.
+_INTERACTIONS = f"""
+SELECT user_id, track_id, listened_at, {PLAY}::bigint
 FROM listen_history
 WHERE listened_at < %(until)s
-"""
+UNION ALL
+SELECT user_id, track_id, at, {SKIP}::bigint
+FROM feedback
+WHERE kind = 'skip' AND at < %(until)s
+UNION ALL
+SELECT user_id, track_id, hidden_at, {HIDE}::bigint
+FROM hides
+WHERE hidden_at < %(until)s
+"""  # noqa: S608 - numbers of ours
 
-_PLAYS_BY_USER = f"{_PLAYS} ORDER BY user_id"
+_BY_USER = f"{_INTERACTIONS} ORDER BY user_id"
 
 # Rows a block: a block, as it came and while it is summed up, takes a few megabytes.
 _BLOCK = 1 << 14
@@ -60,15 +69,15 @@ def published(connection: psycopg.Connection) -> Published:
 
 
 def read_interactions(warehouse: Warehouse, as_of: date) -> pl.DataFrame:
-    """All plays up to the end of a day; columns as in `matrix.INTERACTIONS`, in no order."""
-    empty = pl.DataFrame(schema=INTERACTIONS)
-    return pl.concat([empty, *_blocks(warehouse, _PLAYS, as_of)], rechunk=True)
+    """All plays, skips and hides up to the end of a day; as `matrix.WITH_FEEDBACK`, in no order."""
+    empty = pl.DataFrame(schema=WITH_FEEDBACK)
+    return pl.concat([empty, *_blocks(warehouse, _INTERACTIONS, as_of)], rechunk=True)
 
 
 def stream_interactions(warehouse: Warehouse, as_of: date) -> Iterator[pl.DataFrame]:
-    """The same by user, in blocks that hold all plays of their users; one query, little memory."""
-    held: list[pl.DataFrame] = []  # of one user, whose plays may go on in the next block
-    for block in _blocks(warehouse, _PLAYS_BY_USER, as_of):
+    """The same by user, in blocks that hold all of their users; one query, little memory."""
+    held: list[pl.DataFrame] = []  # of one user, whose rows may go on in the next block
+    for block in _blocks(warehouse, _BY_USER, as_of):
         users = block["user_id"].to_numpy()
         last = int(np.searchsorted(users, users[-1]))
         if last:
@@ -89,8 +98,10 @@ def _blocks(warehouse: Warehouse, query: str, as_of: date) -> Iterator[pl.DataFr
             connection,
             query,
             {"until": end_of(as_of)},
-            columns=INTERACTIONS.names(),
+            columns=WITH_FEEDBACK.names(),
             block_rows=_BLOCK,
         ):
             block["listened_at"] += POSTGRES_EPOCH
-            yield pl.DataFrame(block).cast({"listened_at": pl.Datetime("us")})
+            yield pl.DataFrame(block).cast(
+                {"listened_at": WITH_FEEDBACK["listened_at"], "kind": WITH_FEEDBACK["kind"]}
+            )

@@ -20,9 +20,14 @@ from moovitamix.recommend import archive
 from moovitamix.recommend.npy import Array, Widened
 from moovitamix.recommend.weighting import Weighting
 
+# What a row of interactions tells: a play, or what takes from the value of the pair's plays.
+PLAY, SKIP, HIDE = 0, 1, 2
+
 INTERACTIONS = pl.Schema(
     {"user_id": pl.Int64(), "track_id": pl.Int64(), "listened_at": pl.Datetime("us")}
 )
+# With skips and hides among the plays; a frame without `kind` holds plays alone.
+WITH_FEEDBACK = pl.Schema({**INTERACTIONS, "kind": pl.Int8()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,8 @@ class MatrixParameters:
         daily_cap: Of the plays of a user, a track and a day together at most so many count, each
             of them alike: against loops and bots; None: all of them.
         minimum_listeners: Tracks heard by fewer users fall out.
+        skip_weight: How many plays a skip outweighs: of p plays and s skips the pair keeps
+            p / (p + skip_weight · s) of its value; 0: skips are not looked at.
         minimum_plays: Users with fewer plays that count (not decayed, whatever the track) fall
             out, and with them who has no track left.
     """
@@ -47,6 +54,7 @@ class MatrixParameters:
     daily_cap: int | None = None
     minimum_listeners: int = 1
     minimum_plays: int = 1
+    skip_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.weighting not in get_args(Weighting):
@@ -62,6 +70,8 @@ class MatrixParameters:
             raise SettingsError("daily_cap must be at least 1, or None for no cap.")
         if self.minimum_listeners < 1 or self.minimum_plays < 1:
             raise SettingsError("minimum_listeners and minimum_plays must be at least 1.")
+        if not 0 <= self.skip_weight < np.inf:
+            raise SettingsError("skip_weight must be at least 0, and 0 for no weight.")
 
     def header(self) -> dict[str, Any]:
         """What a fingerprint is taken over: a parameter added later only where it does something.
@@ -75,8 +85,14 @@ class MatrixParameters:
         return fields
 
 
-# Parameters that files written before them do not name, and the values at which they do nothing.
-_ADDED_LATER = {"daily_cap": None, "minimum_listeners": 1, "minimum_plays": 1}
+# Parameters that files written before them do not name, and the values that change nothing of what
+# is in those: they do nothing, or weigh skips, of which there were none.
+_ADDED_LATER = {
+    "daily_cap": None,
+    "minimum_listeners": 1,
+    "minimum_plays": 1,
+    "skip_weight": 1.0,
+}
 
 
 @dataclass(frozen=True, eq=False)

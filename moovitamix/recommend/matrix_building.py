@@ -16,18 +16,23 @@ import polars as pl
 from numpy.typing import NDArray
 
 from moovitamix.errors import NothingToDo
-from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix, end_of, fingerprint_of
+from moovitamix.recommend.feedback_weighting import share_left
+from moovitamix.recommend.matrix import (
+    PLAY,
+    MatrixParameters,
+    UserItemMatrix,
+    end_of,
+    fingerprint_of,
+)
 from moovitamix.recommend.pairs import Pairs, among
 from moovitamix.recommend.weighting import (
+    ONE_PLAY,
     Statistics,
     weigh_matrix,
     weigh_pairs,
     weigh_rows,
+    worth,
 )
-
-# Plays are summed in fixed point: the sum, and so the fingerprint, is the same in any row order.
-_ONE_PLAY = 1 << 32
-
 
 _A_DAY = 86_400_000_000  # microseconds
 
@@ -62,7 +67,8 @@ def build_matrix(
 
     Args:
         interactions: One row a play: user_id and track_id (i64), listened_at (datetime[us],
-            UTC without a zone). Plays after the as-of day are left out.
+            UTC without a zone); with `kind` also skips and hides, see `matrix.WITH_FEEDBACK`.
+            What is after the as-of day is left out.
         parameters: Weighting, decay, window, cap and support.
         as_of: The day from whose end the age of a play is counted.
 
@@ -88,8 +94,7 @@ def build_in_blocks(
     """
     pairs = Pairs()
     for block in blocks:
-        users, tracks, plays = _sum_plays(Plays.of(block), parameters, as_of)
-        pairs.add(users, tracks, weigh_pairs(plays / _ONE_PLAY, parameters.weighting))
+        pairs.add(*weigh_plays(block, parameters, as_of))
     values, users, tracks = pairs.settled(parameters.minimum_listeners)
     if not values.nnz:
         raise NothingToDo(
@@ -107,6 +112,7 @@ def build_rows(
     as_of: date,
     tracks: NDArray[np.int64],
     known: Statistics,
+    feedback: pl.DataFrame | None = None,
 ) -> UserItemMatrix:
     """The rows of some users as a matrix of all would have them: to fold them in between two.
 
@@ -120,6 +126,7 @@ def build_rows(
         as_of: As in `build_matrix`.
         tracks: int64, ascending: those that `known` tells of.
         known: Of the matrix of all.
+        feedback: Their skips and hides, as `matrix.WITH_FEEDBACK`; None: there are none.
 
     Returns:
         The rows, under the tracks that these users heard; without a fingerprint.
@@ -127,15 +134,45 @@ def build_rows(
     Raises:
         ValueError: When the weighting needs what a matrix of before it was kept does not tell.
     """
-    users, heard, summed = _sum_plays(plays, replace(parameters, minimum_plays=1), as_of)
     pairs = Pairs()
-    pairs.add(users, heard, weigh_pairs(summed / _ONE_PLAY, parameters.weighting))
+    pairs.add(*_weighed(plays, feedback, replace(parameters, minimum_plays=1), as_of))
     values, users, heard = pairs.settled(1)
     listeners = np.zeros(len(heard), dtype=np.int64)
     listed = among(heard, tracks)
     listeners[listed] = known.listeners[np.searchsorted(tracks, heard[listed])]
     weigh_rows(values, parameters.weighting, replace(known, listeners=listeners))
     return UserItemMatrix(values, users, heard, as_of, parameters, "")
+
+
+def weigh_plays(
+    interactions: pl.DataFrame, parameters: MatrixParameters, as_of: date
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Users, tracks and values of some users' pairs, ascending; what is hidden is not among them.
+
+    For BM25 without what takes the pairs of all users to know: see `weighting.weigh_matrix`.
+
+    Args:
+        interactions: As `build_matrix` takes them, all of the users' own.
+        parameters: As in `build_matrix`.
+        as_of: As in `build_matrix`.
+    """
+    feedback = None
+    if "kind" in interactions.columns:
+        feedback = interactions.filter(pl.col("kind") != PLAY)
+        interactions = interactions.filter(pl.col("kind") == PLAY)
+    return _weighed(Plays.of(interactions), feedback, parameters, as_of)
+
+
+def _weighed(
+    plays: Plays, feedback: pl.DataFrame | None, parameters: MatrixParameters, as_of: date
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    users, tracks, summed = _sum_plays(plays, parameters, as_of)
+    values = weigh_pairs(summed / ONE_PLAY, parameters.weighting)
+    if feedback is None or feedback.is_empty():
+        return users, tracks, values
+    left = share_left(users, tracks, summed, feedback, parameters, as_of)
+    kept = left > 0
+    return users[kept], tracks[kept], (values * left).astype(np.float32)[kept]
 
 
 def _sum_plays(
@@ -158,13 +195,11 @@ def _sum_plays(
     found = np.sort(keys.of_plays) if order is None else keys.of_plays[order]
     starts = _starts(found, *([] if days is None else [days[order]]))
     found, counts = found[starts], np.diff(starts, append=len(found))
-    summed = counts * _ONE_PLAY
+    summed = counts * ONE_PLAY
     if parameters.half_life_days is not None:
-        age = (until - plays.listened_at) / _A_DAY
-        # By Polars as ever: another exponential may differ in the last bit, and the print with it.
-        decayed = pl.Series(-age / parameters.half_life_days * np.log(2)).exp()
-        play = (decayed * _ONE_PLAY).round().clip(lower_bound=1).cast(pl.Int64).to_numpy()
-        summed = _sums(play[order], starts)
+        moments = pl.DataFrame({"listened_at": plays.listened_at}).cast(pl.Datetime("us"))
+        play = moments.select(worth(parameters.half_life_days, end_of(as_of))).to_series()
+        summed = _sums(play.to_numpy()[order], starts)
     if parameters.daily_cap is not None:
         counted = np.minimum(counts, parameters.daily_cap)
         # The share that counts, by whole plays first: in 64 bits, and the same in any order.

@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 
 from moovitamix.recommend.als import AlsModel
 from moovitamix.recommend.blas import one_thread
+from moovitamix.recommend.left_out import NOTHING, LeftOut
 from moovitamix.recommend.matrix import UserItemMatrix, in_columns
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def score_users(
     exclude: NDArray[np.int64] | None = None,
     repeats: bool = False,
     releases: NewReleases | None = None,
+    left_out: LeftOut = NOTHING,
     block_rows: int = 1024,
 ) -> Iterator[TopN]:
     """For each user of a matrix the n tracks of highest score, those already heard left out.
@@ -63,6 +65,7 @@ def score_users(
         exclude: Track ids that no list may hold (withdrawn ones).
         repeats: True: already-heard tracks may be in the lists.
         releases: What has kept places in the lists; None: nothing.
+        left_out: What the lists of single users may not hold, heard or not.
         block_rows: Users a block.
 
     Yields:
@@ -74,19 +77,21 @@ def score_users(
         rows = values[start : start + block_rows]
         users = matrix.users[start : start + block_rows]
         factors = model.solve_users(rows)
+        unwanted = left_out.rows(users, model.tracks)
         block = rank(
             users,
             factors,
             model.item_factors,
             model.tracks,
             n,
-            leave_out=None if repeats else rows,
+            leave_out=unwanted if repeats else rows + unwanted if unwanted.nnz else rows,
             exclude=exclude,
         )
         known = np.diff(rows.indptr) > 0
         block = replace(block, lengths=np.where(known, block.lengths, 0))
         if releases is not None and heard is not None:
-            block = releases.place(block, factors, heard[start : start + block_rows])
+            unwanted = heard[start : start + block_rows] + left_out.rows(users, releases.tracks)
+            block = releases.place(block, factors, unwanted)
         yield block
 
 

@@ -1,12 +1,14 @@
-"""From plays to values: how much the second play of a track adds, and a rare track counts."""
+"""From plays to values: how much an old play, a track's second one and a rare track count."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 Weighting = Literal["log1p", "sqrt", "binary", "bm25"]
@@ -17,7 +19,20 @@ K1 = 100.0
 # How far a user's number of plays discounts each of them: 0 not at all, 1 in full.
 B = 0.8
 
+# Plays are summed in fixed point: the sum, and so the fingerprint, is the same in any row order.
+ONE_PLAY = 1 << 32
+
 _PAIRS_AT_ONCE = 1 << 16
+
+
+def worth(half_life_days: float | None, until: datetime) -> pl.Expr:
+    """How much a play of the column `listened_at` counts at a moment: i64, in fixed point."""
+    if half_life_days is None:
+        return pl.lit(ONE_PLAY, dtype=pl.Int64)
+    age = (until - pl.col("listened_at")).dt.total_microseconds() / 86_400_000_000
+    decayed = (-age / half_life_days).cast(pl.Float64) * np.log(2)
+    counted: pl.Expr = (decayed.exp() * ONE_PLAY).round().clip(lower_bound=1).cast(pl.Int64)
+    return counted
 
 
 def weigh_pairs(plays: NDArray[np.float64], weighting: Weighting) -> NDArray[np.float32]:

@@ -12,6 +12,8 @@ import dagster as dg
 from moovitamix.resources import Cache, Lake, Warehouse
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from moovitamix.serve.generations import Generation
     from moovitamix.serve.publish import Publication, Written
 
@@ -66,6 +68,11 @@ def generation(
     from moovitamix.serve.fold import Folding
     from moovitamix.serve.publish import publish_generation
     from moovitamix.settings import get_settings
+    from moovitamix.warehouse.feedback import read_hides
+
+    def hides_now() -> "pl.DataFrame":
+        with warehouse.connect() as connection:
+            return read_hides(connection)
 
     store = lake.open()
     with warehouse.hold_erasures(), cache.connect() as client:
@@ -97,9 +104,11 @@ def generation(
             recent=read_recent_plays(warehouse, champion, matrix),
             releases=releases,
             replay=replay,
+            hides_now=hides_now,
         )
     by_tier = {f"users by {tier}": count for tier, count in published.users_by_tier.items()}
     more = {**by_tier, "keys with repeats": published.repeats.keys}
+    more["hidden tracks"] = len(catalogue.hides)
     more["new releases"] = 0 if releases is None else len(releases.tracks)
     more["users with newer listens"] = sum(told)
     yield _materialized("user_top_n", published, published.users, more)

@@ -19,6 +19,7 @@ from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.resources import copy_out
 from moovitamix.settings import get_settings
 from moovitamix.warehouse.blocklist import BLOCKED_TRACKS
+from moovitamix.warehouse.feedback import PAIRS, read_hides
 
 if TYPE_CHECKING:
     from moovitamix.resources import Warehouse
@@ -41,6 +42,7 @@ class Catalogue:
         track_genres: `genre_id`, `track_id` (i64), ascending.
         favorite_genres: `user_id`, `genre_id` (i64), ascending: what users have stated.
         withdrawn_users: int64, ascending: they get no list of their own.
+        hides: `user_id`, `track_id` (i64), ascending: what no list of the user may hold.
     """
 
     tracks: NDArray[np.int64]
@@ -48,6 +50,7 @@ class Catalogue:
     track_genres: pl.DataFrame
     favorite_genres: pl.DataFrame
     withdrawn_users: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    hides: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=PAIRS))
 
 
 def read_catalogue(warehouse: Warehouse) -> Catalogue:
@@ -63,6 +66,7 @@ def read_catalogue(warehouse: Warehouse) -> Catalogue:
         genres = copy_out(connection, _TRACK_GENRES, schema={"genre_id": id_, "track_id": id_})
         stated = copy_out(connection, _FAVORITES, schema={"user_id": id_, "genre_id": id_})
         gone = copy_out(connection, _WITHDRAWN_USERS, schema={"id": id_})
+        hides = read_hides(connection)
     ids, withdrawn = tracks["id"].to_numpy(), (tracks["withdrawn"] == "t").to_numpy()
     return Catalogue(
         tracks=ids[~withdrawn],
@@ -70,6 +74,7 @@ def read_catalogue(warehouse: Warehouse) -> Catalogue:
         track_genres=genres,
         favorite_genres=stated,
         withdrawn_users=gone["id"].to_numpy(),
+        hides=hides,
     )
 
 

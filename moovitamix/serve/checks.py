@@ -24,6 +24,10 @@ CHECKS: dict[tuple[str, str], str] = {
         "from. On a sample."
     ),
     (USERS, "no_list_holds_what_was_heard"): "All that is recommended is new. On a sample.",
+    (USERS, "no_list_holds_what_was_hidden"): (
+        "Nobody is recommended what they have hidden, in either kind of list. On a sample of those "
+        "who have hidden something."
+    ),
     (USERS, "no_list_holds_a_withdrawn_track"): "All can be played. On a sample.",
     (USERS, "every_list_is_ranked"): "Scores fall, no track comes twice. On a sample.",
     (USERS, "lists_agree_with_fresh_ones"): (
@@ -106,6 +110,9 @@ def judge(found: "Inspection") -> dict[tuple[str, str], "Judgement"]:
         ),
         (USERS, "no_list_holds_what_was_heard"): of.no_list_holds_what_was_heard(
             users.lists, found.heard
+        ),
+        (USERS, "no_list_holds_what_was_hidden"): of.no_list_holds_what_was_hidden(
+            found.of_hiders, found.hidden
         ),
         (USERS, "no_list_holds_a_withdrawn_track"): of.no_list_holds_a_withdrawn_track(
             users.lists, withdrawn

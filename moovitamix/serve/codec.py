@@ -142,12 +142,50 @@ def encode_groups(
     return found.astype(np.int64), _pack(ids, kept, starts, lengths, layout)
 
 
+def encode_ids(ids: NDArray[np.integer]) -> bytes:
+    """The bytes of one list of ids alone.
+
+    Args:
+        ids: Shape (n,), n at most 65,535.
+
+    Raises:
+        ValueError: When the list is too long.
+    """
+    _refuse_too_long(len(ids))
+    start, length = np.zeros(1, dtype=np.int64), np.array([len(ids)])
+    return _pack(ids, None, start, length, _id_bytes(ids) * 16)[0]
+
+
 def decode_list(value: bytes) -> TopN:
     """The list that a value holds.
 
     Raises:
         DamagedValue: When the value is truncated, altered, or of a version unknown here.
     """
+    entries = _entries(value)
+    has_scores = "score" in (entries.dtype.names or ())
+    return TopN(
+        entries["id"].astype(np.int64),
+        entries["score"].astype(np.float32) if has_scores else np.zeros(len(entries), np.float32),
+    )
+
+
+def without_ids(value: bytes, ids: NDArray[np.int64]) -> bytes:
+    """The value of the same list without some entries, all else bit for bit as it was.
+
+    Raises:
+        DamagedValue: As `decode_list`.
+    """
+    entries = _entries(value)
+    kept = entries[~np.isin(entries["id"], ids)]
+    if len(kept) == len(entries):
+        return value
+    head = value[:2] + len(kept).to_bytes(2, "little") + value[_HEAD_BYTES : _BODY_AT[value[0]]]
+    body = head + kept.tobytes()
+    return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "little")
+
+
+def _entries(value: bytes) -> NDArray[np.void]:
     if len(value) < _HEAD_BYTES + _CRC_BYTES:
         raise DamagedValue(f"A value of {len(value)} bytes is no list. Publish again.")
     version, layout, count = value[0], value[1], int.from_bytes(value[2:4], "little")
@@ -163,12 +201,7 @@ def decode_list(value: bytes) -> TopN:
         value[end:], "little"
     ):
         raise DamagedValue(f"A value of {count} entries is truncated or altered. Publish again.")
-    entries = np.frombuffer(value, dtype=entry, count=count, offset=start)
-    has_scores = "score" in (entry.names or ())
-    return TopN(
-        entries["id"].astype(np.int64),
-        entries["score"].astype(np.float32) if has_scores else np.zeros(count, np.float32),
-    )
+    return np.frombuffer(value, dtype=entry, count=count, offset=start)
 
 
 def with_mark(value: bytes, mark: int) -> bytes:

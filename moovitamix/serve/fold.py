@@ -8,7 +8,7 @@ told in `catch_up.py`; how lists get into a generation, in `replacing.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend.champion import Champion
-from moovitamix.recommend.matrix import UserItemMatrix
+from moovitamix.recommend.matrix import HIDE, PLAY, SKIP, WITH_FEEDBACK, UserItemMatrix
 from moovitamix.recommend.matrix_building import Plays, build_rows
 from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.recommend.top_n import TopN
@@ -29,16 +29,19 @@ from moovitamix.serve.codec import encode_block, encode_groups
 from moovitamix.serve.popular import rank_by_listeners
 from moovitamix.serve.rankings import Rankings
 from moovitamix.serve.replacing import NewList
+from moovitamix.warehouse.feedback import PAIRS
 
 if TYPE_CHECKING:
     from moovitamix.resources import Warehouse
     from moovitamix.serve.generations import Kind
 
+# What a row of `_KNOWN` is; the first are those of `matrix.WITH_FEEDBACK`.
+_TOLD, _MARK = 3, 4
+
 # One statement, one snapshot: a mark is never newer than the plays that are read with it. A play
 # that was told and then pulled is in both tables, and is one.
-_LOADED, _TOLD, _MARK = range(3)
 _KNOWN = f"""
-SELECT user_id, track_id, (extract(epoch FROM listened_at) * 1000000)::bigint, {_LOADED}
+SELECT user_id, track_id, (extract(epoch FROM listened_at) * 1000000)::bigint, {PLAY}
 FROM listen_history WHERE user_id = ANY(%(users)s)
 UNION ALL
 SELECT user_id, track_id, (extract(epoch FROM listened_at) * 1000000)::bigint, {_TOLD}
@@ -46,6 +49,12 @@ FROM activity a WHERE user_id = ANY(%(users)s) AND NOT EXISTS (
     SELECT FROM listen_history h
     WHERE h.user_id = a.user_id AND h.recorded_at = a.recorded_at
       AND h.track_id = a.track_id AND h.nth = a.nth)
+UNION ALL
+SELECT user_id, track_id, (extract(epoch FROM at) * 1000000)::bigint, {SKIP}
+FROM feedback WHERE user_id = ANY(%(users)s) AND kind = 'skip'
+UNION ALL
+SELECT user_id, track_id, (extract(epoch FROM hidden_at) * 1000000)::bigint, {HIDE}
+FROM hides WHERE user_id = ANY(%(users)s)
 UNION ALL
 SELECT user_id, mark, 0, {_MARK} FROM activity_marks WHERE user_id = ANY(%(users)s)
 """  # noqa: S608 - numbers of ours
@@ -58,23 +67,27 @@ class Known(NamedTuple):
         plays: All of theirs, loaded or not.
         told: bool, of each play: not loaded yet.
         marks: By user: how much this is; users without activity are not in it.
+        feedback: Skips and hides, as `matrix.WITH_FEEDBACK`; None: there are none.
     """
 
     plays: Plays
     told: NDArray[np.bool_]
     marks: dict[int, int]
+    feedback: pl.DataFrame | None = None
 
 
 def read_known(connection: psycopg.Connection, users: Sequence[int]) -> Known:
-    """All plays of some users, and their marks, in one statement."""
+    """All plays of some users, their skips and hides, and their marks, in one statement."""
     rows = connection.execute(_KNOWN, {"users": list(users)}).fetchall()
     found = np.array(rows, dtype=np.int64).reshape(len(rows), 4)
-    is_mark = found[:, 3] == _MARK
-    plays = found[~is_mark]
+    kinds = found[:, 3]
+    plays = found[(kinds == PLAY) | (kinds == _TOLD)]
+    said = found[(kinds == SKIP) | (kinds == HIDE)]
     return Known(
         Plays(plays[:, 0].copy(), plays[:, 1].copy(), plays[:, 2].copy()),
         plays[:, 3] == _TOLD,
-        dict(found[is_mark, :2].tolist()),
+        dict(found[kinds == _MARK, :2].tolist()),
+        pl.DataFrame(said, schema=WITH_FEEDBACK.names()).cast(WITH_FEEDBACK) if len(said) else None,
     )
 
 
@@ -129,12 +142,15 @@ class Folding:
             ranked=rank_by_listeners(matrix, catalogue),
         )
 
-    def rows(self, plays: Plays, today: date) -> UserItemMatrix:
+    def rows(
+        self, plays: Plays, today: date, feedback: pl.DataFrame | None = None
+    ) -> UserItemMatrix:
         """The rows of some users, as the matrix will have them when today is over.
 
         Args:
             plays: All of theirs.
             today: In UTC.
+            feedback: Their skips and hides, as `matrix.WITH_FEEDBACK`; None: there are none.
         """
         return build_rows(
             plays,
@@ -142,6 +158,7 @@ class Folding:
             max(today, self.matrix.as_of),
             self.matrix.tracks,
             self.statistics,
+            feedback,
         )
 
     def lists(self, known: Known, now: datetime, list_length: int) -> list[NewList]:
@@ -155,11 +172,11 @@ class Folding:
         today = now.astimezone(UTC).date()
         moment = round(now.timestamp() * 1e6)
         plays = known.plays._replace(listened_at=np.minimum(known.plays.listened_at, moment))
-        rows = self.rows(plays, today)
+        rows = self.rows(plays, today, known.feedback)
         rankings = Rankings(
             champion=self.champion,
             matrix=rows,
-            catalogue=self.catalogue,
+            catalogue=replace(self.catalogue, hides=_hides(known)),
             recent=self._recent(plays, rows),
             releases=self.releases,
             list_length=list_length,
@@ -206,8 +223,15 @@ def _encoded(kind: Kind, block: TopN, marks: dict[int, int]) -> list[NewList]:
     ]
 
 
+def _hides(known: Known) -> pl.DataFrame:
+    """`user_id`, `track_id`: what no list of the user may hold."""
+    if known.feedback is None:
+        return pl.DataFrame(schema=PAIRS)
+    return known.feedback.filter(pl.col("kind") == HIDE).select(PAIRS.names())
+
+
 def _told(known: Known) -> list[NewList]:
-    """What no answer may hold although the matrix of the day does not know that it was heard."""
+    """What was heard although the matrix of the day does not know it."""
     if not known.told.any():
         return []
     pairs = np.unique(
@@ -215,6 +239,6 @@ def _told(known: Known) -> list[NewList]:
     )
     owners, values = encode_groups(pairs[:, 0], pairs[:, 1])
     return [
-        NewList("x", user, value, known.marks.get(user, 0))
+        NewList("h", user, value, known.marks.get(user, 0))
         for user, value in zip(owners.tolist(), values, strict=True)
     ]

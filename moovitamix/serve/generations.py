@@ -11,11 +11,14 @@ The keys of a generation, behind `{prefix}:{generation}:`, are::
     g:{user_id}          stated favourite genres of a user without listens, as genre ids alone
     t:{track_id}         similar tracks
     p:{genre_id|all}     popular tracks of a genre, or of all
-    x:{user_id}          tracks that no answer to the user may hold, and the matrix does not know
+    x:{user_id}          what no answer to this user may hold, for they have hidden it (`hides.py`)
+    h:{user_id}          what they have heard since the matrix (`fold.py`); like x: track ids alone,
+                         which come and go, so that they are counted nowhere
     added                how many lists of each kind have come since it was published
     meta                 the `Generation` as JSON, written last: where it is, all the rest is
 
-`{prefix}:current` names the generation that is served, `{prefix}:sequence` counts them. All keys
+`{prefix}:current` names the generation that is served, `{prefix}:sequence` counts them,
+`{prefix}:generations` is the set of those that have a description: some may have expired. All keys
 of a generation, and `current` while it names it, expire at the same second of the server's clock,
 so that a generation is never there in part, however long the writing took. Whoever prolongs its
 life prolongs that of the lists first, then the description's, then that of `current`.
@@ -38,10 +41,10 @@ TIME_TO_LIVE = timedelta(hours=24)
 
 _KEYS_A_SCAN = 5_000
 
-Kind = Literal["u", "r", "g", "t", "p", "x"]
+Kind = Literal["u", "r", "g", "t", "p", "x", "h"]
 
 # The kinds of lists that a generation says how many it has of.
-COUNTED: frozenset[Kind] = frozenset({"u", "r", "g", "t", "p"})
+COUNTED: tuple[Kind, ...] = ("u", "r", "g", "t", "p")
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +81,11 @@ def current_key(prefix: str) -> str:
 def sequence_key(prefix: str) -> str:
     """The key that counts the publications of a prefix."""
     return f"{prefix}:sequence"
+
+
+def roll_key(prefix: str) -> str:
+    """The key of the set of generations that can be served."""
+    return f"{prefix}:generations"
 
 
 def key_of(prefix: str, generation: str, kind: Kind, item: int | Literal["all"]) -> bytes:

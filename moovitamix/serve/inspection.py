@@ -14,6 +14,7 @@ import redis
 from numpy.typing import NDArray
 
 from moovitamix.recommend.champion import Champion
+from moovitamix.recommend.left_out import LeftOut
 from moovitamix.recommend.matrix import UserItemMatrix
 from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.serve.catalogue import Catalogue
@@ -55,9 +56,11 @@ class Inspection:
         genres: Popular tracks by genre.
         overall: Popular tracks; None when that list is missing or damaged.
         heard: By user of the sample: the tracks heard.
-        unheard: By user of the sample whose list is that of the publication: how many tracks it
-            could have held.
-        fresh: By user, some of the sample: their list computed anew.
+        unheard: By user of the sample whose list is that of the publication: how many tracks it has
+            to hold, if N allows.
+        fresh: By user, some of these who have hidden nothing: their list computed anew.
+        of_hiders: Lists of both kinds of users who have hidden something, a sample.
+        hidden: By user of these: what they have hidden.
         catalogue: The warehouse's.
     """
 
@@ -70,6 +73,8 @@ class Inspection:
     heard: dict[int, NDArray[np.int64]]
     unheard: dict[int, int]
     fresh: dict[int, TopN]
+    of_hiders: list[tuple[int, TopN]]
+    hidden: dict[int, NDArray[np.int64]]
     catalogue: Catalogue
 
 
@@ -115,6 +120,8 @@ def inspect_generation(
     users = cache.sample("u", served)
     heard = {user: _heard_by(matrix, user) for user in users.lists}
     by_als = champion.algorithm == "als"
+    hides = LeftOut.of(catalogue.hides)
+    hiders = np.intersect1d(hides.users, served)
     ranked = np.setdiff1d(champion.model.tracks, catalogue.withdrawn)
     return Inspection(
         generation=generation,
@@ -125,13 +132,23 @@ def inspect_generation(
         overall=cache.overall(),
         heard=heard,
         unheard={
-            user: _unheard(tracks, ranked, champion, catalogue)
-            if by_als
-            else _count_unheard(tracks, catalogue.tracks)
+            user: _least(
+                _unheard(tracks, ranked, champion, catalogue)
+                if by_als
+                else _count_unheard(tracks, catalogue.tracks),
+                generation.list_length,
+                len(hides.of_user(user)),
+            )
             for user, tracks in heard.items()
             if user in users.published
         },
-        fresh=_ranked_anew(rankings, users.published),
+        # What was hidden since the lists were made has been taken out, and nothing put in for it.
+        fresh=_ranked_anew(rankings, np.setdiff1d(users.published, hides.users).tolist()),
+        of_hiders=[
+            *cache.sample("u", hiders).lists.items(),
+            *cache.sample("r", hiders).lists.items(),
+        ],
+        hidden={int(user): hides.of_user(int(user)) for user in hiders},
         catalogue=catalogue,
     )
 
@@ -228,6 +245,11 @@ def _unheard(
     known = np.isin(heard, champion.model.tracks).any()
     by_als = _count_unheard(heard, ranked) if known else 0
     return by_als or _count_unheard(heard, catalogue.tracks)
+
+
+def _least(unheard: int, list_length: int, hidden: int) -> int:
+    """How many entries a list has at least from which hidden tracks may have been taken out."""
+    return max(min(unheard, list_length) - hidden, 0) if hidden else unheard
 
 
 def _count_unheard(heard: NDArray[np.int64], candidates: NDArray[np.int64]) -> int:

@@ -5,7 +5,7 @@ Reading a sample and telling Dagster are the business of `checks.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,6 +52,19 @@ def no_list_holds_what_was_heard(lists: Lists, heard: Mapping[int, NDArray[np.in
     """Whether all that is recommended is new to its user."""
     wrong = sum(bool(np.isin(found.ids, heard[user]).any()) for user, found in lists.items())
     return Judgement(wrong == 0, {"lists looked at": len(lists), "with heard tracks": wrong})
+
+
+def no_list_holds_what_was_hidden(
+    lists: Iterable[tuple[int, TopN]], hidden: Mapping[int, NDArray[np.int64]]
+) -> Judgement:
+    """Whether nobody is recommended what they do not want to be.
+
+    Args:
+        lists: Of the users who have hidden something, of all kinds.
+        hidden: By user: the tracks.
+    """
+    held = [bool(np.isin(found.ids, hidden[user]).any()) for user, found in lists]
+    return Judgement(not any(held), {"lists looked at": len(held), "with hidden tracks": sum(held)})
 
 
 def no_list_holds_a_withdrawn_track(lists: Lists, withdrawn: NDArray[np.int64]) -> Judgement:

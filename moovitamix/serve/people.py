@@ -20,7 +20,7 @@ from moovitamix.serve.generations import (
 )
 
 # The kinds of keys that end in a user's id.
-KINDS = ("u", "g", "r", "x")
+KINDS = ("u", "g", "r", "x", "h")
 
 
 def erase_keys(

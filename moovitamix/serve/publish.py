@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
+import polars as pl
 import redis
 
 from moovitamix.errors import NothingToDo, StoreUnavailable
@@ -18,8 +19,9 @@ from moovitamix.recommend.matrix import UserItemMatrix
 from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.recommend.top_n import TopN
 from moovitamix.serve.catalogue import Catalogue
-from moovitamix.serve.codec import encode_block, encode_groups, encode_list
+from moovitamix.serve.codec import MAX_ENTRIES, encode_block, encode_groups, encode_list
 from moovitamix.serve.generations import Generation, Kind
+from moovitamix.serve.hides import hide_since
 from moovitamix.serve.rankings import Rankings
 from moovitamix.serve.writer import GenerationWriter
 
@@ -91,6 +93,7 @@ def publish_generation(
     releases: NewReleases | None = None,
     list_length: int = LIST_LENGTH,
     replay: Callable[[Generation], None] = lambda _: None,
+    hides_now: Callable[[], pl.DataFrame] | None = None,
 ) -> Publication:
     """Write a generation in full, verify it, make it current.
 
@@ -99,7 +102,8 @@ def publish_generation(
     says so or the model knows none of their tracks. Those whom ALS knows also get a list that may
     repeat what they have heard, by the version's blend. Users without get their stated genres,
     which readers follow to the popular tracks. Withdrawn tracks are in no list, and withdrawn users
-    have none of their own.
+    have none of their own. What a user has hidden is in no list of theirs, and noted for those who
+    answer by other lists.
 
     Args:
         client: Answers bytes.
@@ -113,6 +117,7 @@ def publish_generation(
         list_length: N.
         replay: Brings lists up to what was told since the matrix was made (`catch_up.py`): called
             before the switch, and again after it, for what was told meanwhile.
+        hides_now: Reads what is hidden once all is written: `catalogue` may be older than that.
 
     Raises:
         NothingToDo: When the matrix was not made as the champion needs it.
@@ -147,7 +152,14 @@ def publish_generation(
         users, by_tier = lists.write_users(tell)
         repeats = lists.write_repeats()
         by_tier["stated genres"] = lists.write_stated_genres()
-        generation = writer.make_current(replay)
+        lists.write_hides()
+
+        def bring_up_to_date(generation: Generation) -> None:
+            if hides_now is not None:
+                hide_since(client, prefix, generation, known=catalogue.hides, now=hides_now())
+            replay(generation)
+
+        generation = writer.make_current(bring_up_to_date)
     try:
         replay(generation)
     except StoreUnavailable as error:  # it is current; the API looks for what was missed
@@ -219,6 +231,13 @@ class _Lists:
         users, values = encode_groups(stated["user_id"].to_numpy(), stated["genre_id"].to_numpy())
         self._writer.write("g", users, values)
         return len(users)
+
+    def write_hides(self) -> None:
+        """What users have hidden, of everybody: who has no list here is answered by others."""
+        # No value is longer; nobody hides so many by hand.
+        hides = self._rankings.hides().group_by("user_id", maintain_order=True).head(MAX_ENTRIES)
+        users, values = encode_groups(hides["user_id"].to_numpy(), hides["track_id"].to_numpy())
+        self._writer.write("x", users, values)
 
     def _write_block(self, kind: Kind, block: TopN, written: Written) -> None:
         values = encode_block(block.tracks, block.scores, block.lengths)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from moovitamix.recommend.blend import score_repeats
 from moovitamix.recommend.champion import Champion
+from moovitamix.recommend.left_out import LeftOut
 from moovitamix.recommend.matrix import UserItemMatrix, select_users
 from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.recommend.top_n import TopN, score_users, similar_tracks
@@ -48,10 +49,12 @@ class Rankings:
     releases: NewReleases | None = None
     list_length: int
     ranked: pl.DataFrame = field(default_factory=pl.DataFrame)
+    _hidden: LeftOut = field(init=False)
 
     def __post_init__(self) -> None:
         if self.ranked.is_empty():
             object.__setattr__(self, "ranked", rank_by_listeners(self.matrix, self.catalogue))
+        object.__setattr__(self, "_hidden", LeftOut.of(self.catalogue.hides))
 
     def of_users(self, users: NDArray[np.int64]) -> Rankings:
         """The same for some users of the matrix alone, int64 ascending."""
@@ -82,6 +85,7 @@ class Rankings:
             self.list_length,
             exclude=self.catalogue.withdrawn,
             releases=self.releases,
+            left_out=self._hidden,
             block_rows=self._block_rows,
         ):
             kept = (scored.lengths > 0) & ~self._withdrawn(scored.ids)
@@ -111,6 +115,10 @@ class Rankings:
         without = ~np.isin(users, self.matrix.users) & ~self._withdrawn(users)
         return stated.filter(pl.Series(without, dtype=pl.Boolean))
 
+    def hides(self) -> pl.DataFrame:
+        """`user_id`, `track_id`, ascending: what no answer to a user may hold, whoever they are."""
+        return self.catalogue.hides
+
     @property
     def _als(self) -> bool:
         return self.champion.algorithm == "als"
@@ -130,6 +138,7 @@ class Rankings:
             self.list_length,
             exclude=self.catalogue.withdrawn,
             releases=self.releases,
+            left_out=self._hidden,
             block_rows=self._block_rows,
         )
 
@@ -146,7 +155,7 @@ class Rankings:
             )
 
     def _by_popularity(self, users: NDArray[np.int64]) -> TopN:
-        """What most users heard and these did not; their own listens count too."""
+        """What most users heard and these neither did nor hid; their own listens count too."""
         ranked = self.ranked["track_id"].to_numpy()
         listeners = self.ranked["listeners"].to_numpy()
         n = min(self.list_length, len(ranked))
@@ -156,7 +165,8 @@ class Rankings:
         indptr, indices = self.matrix.values.indptr, self.matrix.values.indices
         for place, row in enumerate(np.searchsorted(self.matrix.users, users)):
             heard = self.matrix.tracks[indices[indptr[row] : indptr[row + 1]]]
-            best = top_unheard(ranked, heard, n)
+            unwanted = np.union1d(heard, self._hidden.of_user(int(users[place])))
+            best = top_unheard(ranked, unwanted, n)
             lengths[place] = len(best)
             tracks[place, : len(best)] = ranked[best]
             scores[place, : len(best)] = listeners[best]

@@ -88,23 +88,28 @@ class Recommender:
         The user's own list; with `repeats` the one that may hold what they have heard, where there
         is one. Without one, or when they have heard everything: what is popular in
         their stated favourite genres, filled up with what is popular over all. Without these:
-        what is popular over all.
+        what is popular over all. Never what they have hidden.
 
         Raises:
             NothingToDo: When no generation is being served.
             StoreUnavailable: When Redis does not answer.
         """
-        generation, (own, again, stated, overall) = self._read(
-            ("u", user_id), ("r" if repeats else "u", user_id), ("g", user_id), OVERALL
+        generation, (own, again, stated, overall, noted) = self._read(
+            ("u", user_id),
+            ("r" if repeats else "u", user_id),
+            ("g", user_id),
+            OVERALL,
+            ("x", user_id),
         )
         own = own if again is None else again
+        hidden = frozenset() if noted is None else frozenset(noted.ids.tolist())
         tier: Tier
         if own is not None and len(own.ids):
-            tier, items = "cached top-N", _items(own, limit)
+            tier, items = "cached top-N", _items(own, limit, hidden)
         elif in_genres := self._popular_in(generation, stated):
-            tier, items = "popular in favourite genres", _merge(in_genres, overall, limit)
+            tier, items = "popular in favourite genres", _merge(in_genres, overall, limit, hidden)
         else:
-            tier, items = "popular", _items(overall, limit)
+            tier, items = "popular", _items(overall, limit, hidden)
         return Recommendations(
             user_id=user_id,
             items=items,
@@ -178,16 +183,21 @@ def _decoded(value: bytes | None) -> TopN | None:
         return None
 
 
-def _items(found: TopN | None, limit: int) -> list[ScoredTrack]:
+def _items(
+    found: TopN | None, limit: int, hidden: frozenset[int] = frozenset()
+) -> list[ScoredTrack]:
     if found is None:
         return []
-    ids, scores = found.ids[:limit].tolist(), found.scores[:limit].tolist()
-    return [ScoredTrack(*pair) for pair in zip(ids, scores, strict=True)]
+    n = limit + len(hidden)
+    pairs = zip(found.ids[:n].tolist(), found.scores[:n].tolist(), strict=True)
+    return [ScoredTrack(*pair) for pair in pairs if pair[0] not in hidden][:limit]
 
 
-def _merge(in_genres: list[TopN], overall: TopN | None, limit: int) -> list[ScoredTrack]:
+def _merge(
+    in_genres: list[TopN], overall: TopN | None, limit: int, hidden: frozenset[int]
+) -> list[ScoredTrack]:
     """The best of several genres, then of all, each track once."""
-    in_any = {item.track_id: item for found in in_genres for item in _items(found, limit)}
+    in_any = {item.track_id: item for found in in_genres for item in _items(found, limit, hidden)}
     ranked = sorted(in_any.values(), key=lambda item: (-item.score, item.track_id))
-    rest = [item for item in _items(overall, limit) if item.track_id not in in_any]
+    rest = [item for item in _items(overall, limit, hidden) if item.track_id not in in_any]
     return (ranked + rest)[:limit]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from moovitamix.errors import MoovitaMixError
 from moovitamix.serve.codec import DamagedValue, decode_list
 from moovitamix.serve.generations import (
+    COUNTED,
     TIME_TO_LIVE,
     Generation,
     Kind,
@@ -29,6 +30,7 @@ from moovitamix.serve.generations import (
     sequence_key,
 )
 from moovitamix.serve.life import make_current
+from moovitamix.serve.roll import enter
 from moovitamix.serve.sending import Sending
 
 KEYS_PER_ROUND_TRIP = 1_000
@@ -85,7 +87,7 @@ class GenerationWriter:
             as_of=as_of,
             matrix_fingerprint=matrix_fingerprint,
             list_length=list_length,
-            keys={"u": 0, "r": 0, "g": 0, "t": 0, "p": 0},
+            keys=dict.fromkeys(COUNTED, 0),
             published_at=now,
             expires_at=now + TIME_TO_LIVE,
         )
@@ -119,14 +121,15 @@ class GenerationWriter:
         """Write the values of some users, tracks or genres.
 
         Args:
-            kind: `u`, `r`, `g`, `t` or `p`.
+            kind: Any; `x` is not counted, for it comes and goes.
             ids: Shape (n,): whose values they are.
             values: n encoded lists.
         """
         keys = self._keys(kind, ids)
         self._written.append((kind, np.array(ids, dtype=np.int64)))  # first: to be discarded too
         self._send(keys, values)
-        self._generation.keys[kind] += len(keys)
+        if kind in COUNTED:
+            self._generation.keys[kind] += len(keys)
 
     def write_popular_overall(self, value: bytes) -> None:
         """Write the popular tracks of the whole catalogue."""
@@ -146,7 +149,7 @@ class GenerationWriter:
             IncompleteGeneration: When Redis has lost keys (evicted, flushed) or altered some.
         """
         self.flush()
-        expected = sum(self._generation.keys.values())
+        expected = sum(len(ids) for _, ids in self._written) + len(self._overall)
         with redis_answering():
             found = sum(int(self._client.exists(*batch)) for batch in self._batches())
         if found != expected:
@@ -156,19 +159,22 @@ class GenerationWriter:
             )
         self._verify_sample()
 
-    def make_current(self, replay: Callable[[Generation], None] = lambda _: None) -> Generation:
+    def make_current(
+        self, before_switch: Callable[[Generation], None] = lambda _: None
+    ) -> Generation:
         """Verify, then serve this generation instead of the one before, by one SET.
 
         The predecessor's keys are then made to live for at least the rollback window.
 
         Args:
-            replay: Brings the lists up to what was told meanwhile: called once they are verified.
+            before_switch: Called when all is written and described: from then on whoever changes
+                lists of all generations finds this one too, so here is read what has changed
+                before.
 
         Raises:
             IncompleteGeneration: As `verify`; the one before stays current.
         """
         self.verify()
-        replay(self._generation)
         name = self._generation.name
         with redis_answering():
             self._client.set(
@@ -176,7 +182,9 @@ class GenerationWriter:
                 msgspec.json.encode(self._generation),
                 exat=self._deadline,
             )
-            self._switching = True  # from here on readers may be in it, whatever we hear of it
+        enter(self._client, self._prefix, self._generation)
+        before_switch(self._generation)
+        self._switching = True  # from here on readers may be in it, whatever we hear of it
         make_current(self._client, self._prefix, self._generation)
         return self._generation
 
@@ -232,9 +240,9 @@ class GenerationWriter:
     def _discard(self) -> None:
         """Remove what was written, as far as Redis still answers; the rest expires."""
         try:
+            self._client.delete(meta_key(self._prefix, self._generation.name))
             for batch in self._batches():
                 self._client.unlink(*batch)
-            self._client.delete(meta_key(self._prefix, self._generation.name))
         except redis.RedisError:
             return
 

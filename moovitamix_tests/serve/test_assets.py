@@ -34,6 +34,7 @@ Fault = Callable[[redis.Redis, str], None]
 Change = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
 NEWEST = (checks.USERS, "newest_generation_is_current")
+HIDER, HIDDEN = 40, 110
 
 
 @pytest.fixture
@@ -44,6 +45,8 @@ def resources(
     assert valkey.dbsize() == 0
     lake = Lake(url=(tmp_path / "lake").as_uri())
     fill(world, warehouse, lake)
+    with warehouse.connect() as connection:
+        connection.execute("INSERT INTO hides VALUES (%s, %s, now())", (HIDER, HIDDEN))
     return {
         "warehouse": warehouse,
         "lake": lake,
@@ -196,6 +199,10 @@ def _rewrite(
     client.set(key, encode_list(ids, np.zeros(len(ids))), keepttl=True)
 
 
+def _put_in_hidden(client: redis.Redis, generation: str) -> None:
+    _rewrite(client, generation, HIDER, lambda ids: np.append(ids, HIDDEN), "r")
+
+
 def _repeat_a_track(client: redis.Redis, generation: str) -> None:
     _rewrite(client, generation, 7, lambda ids: np.append(ids, ids[0]))
 
@@ -279,6 +286,7 @@ FAULTS_OF: dict[Fault, set[tuple[str, str]]] = {
     _shorten: {(checks.USERS, "no_list_is_short_without_reason"), _FRESH},
     _put_in_heard: {(checks.USERS, "no_list_holds_what_was_heard"), _FRESH},
     _put_in_withdrawn: {(checks.USERS, "no_list_holds_a_withdrawn_track"), _FRESH},
+    _put_in_hidden: {(checks.USERS, "no_list_holds_what_was_hidden")},
     _repeat_a_track: {(checks.USERS, "every_list_is_ranked"), _FRESH},
     _put_withdrawn_into_repeats: {(checks.USERS, "lists_with_repeats_can_be_played")},
     _repeat_a_repeat: {(checks.USERS, "lists_with_repeats_are_ranked")},

@@ -137,8 +137,8 @@ def test_plays_of_today_count_with_those_that_were_loaded(
     lists = {(one.kind, one.user): one for one in folding_of(world).lists(found, NOW, N)}
     assert lists["u", 1].mark == found.marks[1]
     assert {147, 148}.isdisjoint(decode_list(lists["u", 1].value).ids.tolist())
-    assert decode_list(lists["x", 1].value).ids.tolist() == [147, 148]
-    assert ("x", 2) not in lists
+    assert decode_list(lists["h", 1].value).ids.tolist() == [147, 148]
+    assert ("h", 2) not in lists
 
 
 def test_a_play_that_was_told_and_then_pulled_is_one(warehouse: Warehouse, world: World) -> None:

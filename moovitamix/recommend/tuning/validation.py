@@ -41,7 +41,7 @@ class Validation:
     """Plays to learn from, and the discoveries that followed.
 
     Attributes:
-        past: Plays; see `matrix.INTERACTIONS`.
+        past: Plays, skips and hides; see `matrix.WITH_FEEDBACK`.
         as_of: The last day of the past.
         relevant: user_id, track_id: what judged users discovered next.
         users: int64, ascending: who is judged by.
@@ -87,7 +87,7 @@ def cut_validation(interactions: pl.DataFrame, as_of: date, rules: EvaluationRul
     """
     asked = {"test_days": rules.test_days, "minimum_users": rules.minimum_users}
     seen = split_plays(interactions, as_of, **asked)
-    split = split_plays(seen.past, seen.as_of, **asked)
+    split = split_plays(seen.seen, seen.as_of, **asked)
     matrix = build_matrix(split.past, MatrixParameters(), split.as_of)
     relevant = discoveries(split).filter(
         pl.col("user_id").is_in(matrix.users), pl.col("track_id").is_in(matrix.tracks)
@@ -98,8 +98,11 @@ def cut_validation(interactions: pl.DataFrame, as_of: date, rules: EvaluationRul
         users = np.sort(chance.choice(users, JUDGED_AT_MOST, replace=False))
         relevant = relevant.filter(pl.col("user_id").is_in(users))
     pairs = {name: relevant[name].to_numpy() for name in relevant.columns}
+    if not split.feedback.is_empty():
+        known = split.feedback.sort(split.feedback.columns).cast(pl.Int64)
+        pairs |= {f"feedback {column.name}": column.to_numpy() for column in known}
     return Validation(
-        past=split.past,
+        past=split.seen,
         as_of=split.as_of,
         relevant=relevant,
         users=users,

@@ -33,6 +33,7 @@ from moovitamix.serve.connection import is_cluster
 from moovitamix.serve.http.access import AccessLog
 from moovitamix.serve.http.documented import documented_app
 from moovitamix.serve.http.erasing import Erasing, erasure_route
+from moovitamix.serve.http.feedback import FeedbackTaking, feedback_routes
 from moovitamix.serve.http.forgetting import Forgetting
 from moovitamix.serve.http.freshener import Freshener
 from moovitamix.serve.http.gate import Gate, Limits
@@ -102,6 +103,8 @@ class Api:
         erasing: Users whose erasure was asked for.
         reader: Of Redis.
         metrics: What it counts.
+        tiers: What answers requests for lists.
+        feedback: What takes in what users do with them.
     """
 
     app: Gate
@@ -112,6 +115,7 @@ class Api:
     reader: ListReader
     metrics: Metrics | None
     tiers: Tiers = field(repr=False)
+    feedback: FeedbackTaking = field(repr=False)
 
 
 def build_api(
@@ -162,6 +166,7 @@ def build_api(
         on_generation=refresher.wake,
     )
     tiers = Tiers(reader, world, metrics)
+    feedback = FeedbackTaking(warehouse, connect, prefix, world, freshener.told)
     access = AccessLog() if features.access_log else None
 
     @contextlib.asynccontextmanager
@@ -184,6 +189,7 @@ def build_api(
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
                 await commits.close()
+                await feedback.close()
                 await reader.close()
                 tiers.close()
                 if background:
@@ -202,6 +208,7 @@ def build_api(
         [
             *list_routes(tiers),
             Route(LISTENS, ListensRoute(commits, freshener.told), methods=["POST"]),
+            *feedback_routes(feedback),
         ],
         default=TimeLimit(documented, limits.seconds, metrics),
         lifespan=lifespan,
@@ -216,6 +223,7 @@ def build_api(
         reader=reader,
         metrics=metrics,
         tiers=tiers,
+        feedback=feedback,
     )
 
 

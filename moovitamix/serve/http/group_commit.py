@@ -56,6 +56,7 @@ class GroupCommit(Generic[Item, Outcome]):
         self._rows = 0
         self._connection: psycopg.AsyncConnection | None = None
         self._task: asyncio.Task[None] | None = None
+        self.transactions = 0
 
     async def commit(self, item: Item, rows: int) -> Outcome:
         """What came of an item, once it is on disk.
@@ -91,18 +92,27 @@ class GroupCommit(Generic[Item, Outcome]):
                 group.append(self._waiting.popleft())
                 rows += group[-1].rows
             self._rows -= rows
-            try:
-                outcomes = await self._write_group([one.item for one in group])
-            except Exception as error:  # whatever it is: who waits here has to be answered
-                if not isinstance(error, StoreUnavailable):
-                    log.exception("Writing to Postgres failed")
-                for one in group:
-                    if not one.future.done():
-                        one.future.set_exception(_gone())
-            else:
-                for one, outcome in zip(group, outcomes, strict=True):
-                    if not one.future.done():  # it is when its request was given up
-                        one.future.set_result(outcome)
+            await self._settle(group)
+
+    async def _settle(self, group: list[_Waiting[Item, Outcome]]) -> None:
+        try:
+            outcomes = await self._write_group([one.item for one in group])
+        except Exception as error:  # noqa: BLE001 - whatever it is, who waits has to be answered
+            if len(group) > 1 and isinstance(error, psycopg.Error):
+                for one in group:  # what is wrong with one request is not paid for by the others
+                    await self._settle([one])
+                return
+            if not isinstance(error, StoreUnavailable):
+                # Not its text, which may hold what was to be written.
+                log.error("Writing to Postgres failed: %s", type(error).__name__)  # noqa: TRY400
+            for one in group:
+                if not one.future.done():
+                    one.future.set_exception(_gone())
+        else:
+            self.transactions += 1
+            for one, outcome in zip(group, outcomes, strict=True):
+                if not one.future.done():  # it is when its request was given up
+                    one.future.set_result(outcome)
 
     async def _write_group(self, items: list[Item]) -> Sequence[Outcome]:
         for attempt in range(1, _ATTEMPTS + 1):

@@ -177,6 +177,7 @@ class Refresher:
         with self._warehouse.connect() as connection:
             removed = connection.execute(_REMOVED, {"today": today}).fetchall()
             users = connection.execute(_WITHDRAWN_USERS).fetchall()
+            self._world.hidden.refresh(connection)
         self._world.removed = frozenset(track for (track,) in removed)
         self._world.withdrawn_users = frozenset(user for (user,) in users)
         self._world.removals_at = time.monotonic()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from moovitamix.errors import StoreUnavailable
 from moovitamix.serve.codec import DamagedValue, TopN, decode_list
 from moovitamix.serve.generations import Generation
+from moovitamix.serve.hides import hidden_ids
 from moovitamix.serve.http.answer import (
     Lack,
     Picker,
@@ -40,6 +41,20 @@ class Answer(NamedTuple):
 
     body: bytes
     tier: Tier
+
+
+class Noted(NamedTuple):
+    """What is noted of a user beside their lists.
+
+    Attributes:
+        hidden: Tracks that no answer to them may hold.
+        heard: Tracks heard since the matrix of the day.
+        genres: That they have stated; asked for only where they have no list.
+    """
+
+    hidden: frozenset[int]
+    heard: frozenset[int]
+    genres: list[int]
 
 
 class Reads:
@@ -86,7 +101,10 @@ class Tiers:
             and not (ask.filtered or ask.explain)
         ):
             ids = own.ids[: ask.limit]
-            if self._world.removed.isdisjoint(ids.tolist()):
+            told = ids.tolist()
+            # Lists hold nothing hidden, but this process may know it before Redis does.
+            hidden = self._world.hidden.of(user)
+            if self._world.removed.isdisjoint(told) and hidden.isdisjoint(told):
                 body = render_uniform(
                     b'"user_id":%d' % user,
                     self._world.tracks.members(ids),
@@ -165,6 +183,9 @@ class Tiers:
         world = self._world
         allowed, more_lacks = self._allowed(ask)
         lacks = [*lacks, *more_lacks]
+        noted = await self._noted_of(user, generation, cold=own is None)
+        since = frozenset() if ask.repeats else noted.heard
+        ask = ask._replace(exclude=ask.exclude | world.hidden.of(user) | noted.hidden | since)
         live = world.live if user not in world.withdrawn_users else None
         known = live is not None and user not in world.erased_users
         heard = live.heard(user) if live and known else np.empty(0, dtype=np.int64)
@@ -176,8 +197,7 @@ class Tiers:
             if found is not None:
                 picker.take(found.ids, found.scores, "live fold-in")
         if picker.wanting and own is None and not len(heard) and not ask.genres:
-            stated = await self._favourite_genres(user, generation)
-            take_favourites(self._world, picker, stated)
+            take_favourites(self._world, picker, noted.genres)
         self._take_asked(picker, ask, allowed)
         because = None
         if ask.explain:
@@ -215,13 +235,21 @@ class Tiers:
                 return found
             n *= 4
 
-    async def _favourite_genres(self, user: int, generation: Generation | None) -> list[int]:
+    async def _noted_of(self, user: int, generation: Generation | None, *, cold: bool) -> Noted:
+        """What is noted of a user beside the lists."""
+        hidden, heard, stated = frozenset[int](), frozenset[int](), None
         if generation is not None:
-            _, values, _ = await self._read([("g", user)])
-            found = self._decoded(values[0]) if values else None
-            if found is not None:
-                return [int(genre) for genre in found.ids]
-        return [] if user in self._world.erased_users else self._world.favourites.of(user)
+            wanted: list[Wanted] = [("x", user), ("h", user)]
+            if cold:
+                wanted.append(("g", user))
+            _, values, _ = await self._read(wanted)
+            if values:
+                hidden, heard = hidden_ids(values[0]), hidden_ids(values[1])
+                stated = self._decoded(values[2]) if cold else None
+        if stated is not None:
+            return Noted(hidden, heard, stated.ids.tolist())
+        known = cold and user not in self._world.erased_users
+        return Noted(hidden, heard, self._world.favourites.of(user) if known else [])
 
     def _take_asked(self, picker: Picker, ask: Ask, allowed: NDArray[np.bool_] | None) -> None:
         if ask.genres and allowed is None:  # no name table: what was published by genre

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from moovitamix.serve.http.hidden import Hidden
 from moovitamix.serve.http.tracks import NO_TRACKS, Tracks
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class World:
         removed: Withdrawn and blocked tracks: no answer may hold one.
         withdrawn_users: Their listens are not used.
         erased_users: What is still known of them here is not used: see `forgetting.py`.
+        hidden: What users do not want to be recommended.
         favourites: Stated genres.
         origin: The generation of the counts.
         live: What ranks for users live.
@@ -110,6 +112,7 @@ class World:
         self.removed: frozenset[int] = frozenset()
         self.withdrawn_users: frozenset[int] = frozenset()
         self.erased_users: frozenset[int] = frozenset()
+        self.hidden = Hidden()
         self.favourites = Favourites(_NO_IDS, _NO_IDS)
         self.origin: Origin | None = None
         self.live: LiveModel | None = None

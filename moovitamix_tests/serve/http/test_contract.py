@@ -6,12 +6,13 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings, strategies
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 from schemathesis.core.result import Ok
@@ -25,6 +26,14 @@ from moovitamix_tests.serve.http.serving import Published, refreshed, running, w
 
 EXAMPLES = 25
 SECRET, KEY = make_key("tests", "write", 1e9)
+
+# No description can say "lately": moments are of the last days, as the text asks.
+schemathesis.openapi.format(
+    "date-time",
+    strategies.timedeltas(timedelta(minutes=1), timedelta(days=6)).map(
+        lambda ago: (datetime.now(UTC) - ago).isoformat()
+    ),
+)
 
 
 @contextmanager
@@ -101,6 +110,9 @@ def test_one_description_covers_every_route_and_says_what_each_takes(published: 
             assert {"200", "401", "422", "429", "500", "503"} <= set(
                 described[route]["get"]["responses"]
             )
+        assert {"202", "400", "401", "403", "413", "422", "429", "500", "503"} == set(
+            described["/feedback"]["post"]["responses"]
+        )
         assert {"/models/current", "/health/live", "/health/ready", "/metrics"} < set(described)
         assert set(described["/users/{id}"]) == {"delete"}
 

@@ -139,7 +139,7 @@ def test_on_a_cluster_reads_are_sent_together(
     del published
     with redis.RedisCluster.from_url(cluster_url) as client:
         client.flushall()
-        for key in valkey.scan_iter(count=1_000):
+        for key in valkey.scan_iter(count=1_000, _type="string"):
             client.set(key, valkey.get(key) or b"")
         with pytest.raises(redis.RedisClusterException):
             client.mget([f"{NAMESPACE}:{key}" for key in "abcdefgh"])

@@ -1,0 +1,179 @@
+"""`POST /feedback`: events are committed before they are acknowledged, and a hide acts at once.
+
+What an event looks like is told in `feedback_events.py`, how it is kept in
+`warehouse/feedback.py`, how lists in Redis change in `serve/hides.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import msgspec
+import psycopg
+import redis
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from moovitamix.errors import StoreUnavailable
+from moovitamix.serve.hides import by_user, forget_in_cache, hide_in_cache
+from moovitamix.serve.http.feedback_events import Taken, read_events
+from moovitamix.serve.http.gate import Noted
+from moovitamix.serve.http.group_commit import GroupCommit
+from moovitamix.serve.http.problems import ProblemError
+from moovitamix.serve.http.world import World
+from moovitamix.settings import get_settings
+from moovitamix.warehouse.feedback import TEACHING, Event, Hidden, hides_of, take_feedback
+
+if TYPE_CHECKING:
+    from moovitamix.resources import Warehouse
+
+FEEDBACK = "/feedback"
+
+# Seconds until what Redis did not take is tried again.
+TRY_AGAIN_AFTER = 2.0
+
+_JSON = (b"content-type", b"application/json")
+
+
+class FeedbackTaking:
+    """Takes events in.
+
+    Args:
+        warehouse: Where they are kept.
+        connect: Opens a client of Redis, which answers bytes and has time limits.
+        prefix: What every key begins with, without the colon.
+        world: Told what is hidden.
+        told: Called with the users whose lists are to be made anew, in the event loop.
+    """
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        connect: Callable[[], redis.Redis],
+        prefix: str,
+        world: World,
+        told: Callable[[set[int]], None] = lambda _: None,
+    ) -> None:
+        self._warehouse = warehouse
+        self._connect = connect
+        self._prefix = prefix
+        self._world = world
+        self._told = told
+        self.commits: GroupCommit[Sequence[Event], Hidden] = GroupCommit(warehouse, _write)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hides")
+        self._owed: dict[int, set[int]] = {}
+        self._paying: asyncio.Task[None] | None = None
+
+    async def take(self, events: Sequence[Event]) -> Taken:
+        """Commit events, then make what they hide vanish.
+
+        Raises:
+            StoreUnavailable: When Postgres does not take them: send them again.
+        """
+        decided = await self.commits.commit(events, len(events))
+        own = {event[:2] for event in events if event.kind in ("hide", "unhide")}
+        for user in {user for user, _ in own}:
+            theirs = {track for one, track in own if one == user}
+            hidden = {track for track in theirs if decided[user, track]}
+            self._world.hidden.note(user, hidden=hidden, shown=theirs - hidden)
+        hides = by_user(pair for pair in own if decided[pair])
+        taught = {event.user_id for event in events if event.kind in TEACHING}
+        if taught:
+            self._told(taught)
+        if hides and not await self._hide(hides):
+            # Committed, and left out by every process that answers; the lists follow.
+            return Taken(len(events), ["redis"])
+        return Taken(len(events))
+
+    async def close(self) -> None:
+        """Commit what waits and let go of Postgres."""
+        if self._paying is not None:
+            self._paying.cancel()
+            await asyncio.gather(self._paying, return_exceptions=True)
+        await self.commits.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _hide(self, hides: dict[int, set[int]]) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._thread, self._hide_in_cache, hides)
+        except (StoreUnavailable, redis.RedisError, OSError):
+            for user, tracks in hides.items():
+                self._owed.setdefault(user, set()).update(tracks)
+            if self._paying is None or self._paying.done():
+                self._paying = loop.create_task(self._pay())
+            return False
+        return True
+
+    async def _pay(self) -> None:
+        """Hide what Redis did not take, when it is back."""
+        loop = asyncio.get_running_loop()
+        while self._owed:
+            await asyncio.sleep(TRY_AGAIN_AFTER)
+            owed, self._owed = self._owed, {}
+            try:
+                await loop.run_in_executor(self._thread, self._hide_in_cache, owed)
+            except (StoreUnavailable, redis.RedisError, OSError):
+                for user, tracks in owed.items():
+                    self._owed.setdefault(user, set()).update(tracks)
+
+    def _hide_in_cache(self, hides: dict[int, set[int]]) -> None:
+        with closing(self._connect()) as client:
+            for user, tracks in hides.items():
+                hide_in_cache(client, self._prefix, user, tracks)
+            # Who was erased meanwhile is not to be noted anew. An erasure deletes rows first, keys
+            # later: whoever still has rows here is found by it.
+            with self._warehouse.connect() as connection:
+                kept = hides_of(connection, list(hides))
+            for user in [user for user, tracks in kept.items() if not tracks]:
+                forget_in_cache(client, self._prefix, user)
+
+
+async def _write(
+    connection: psycopg.AsyncConnection, requests: list[Sequence[Event]]
+) -> Sequence[Hidden]:
+    async with connection.transaction():
+        decided = await take_feedback(
+            connection, [event for events in requests for event in events]
+        )
+    return [decided] * len(requests)
+
+
+def feedback_routes(taking: FeedbackTaking) -> list[Route]:
+    """The route, as a plain ASGI application that Starlette routes to."""
+    return [Route(FEEDBACK, _FeedbackRoute(taking), methods=["POST"])]
+
+
+class _FeedbackRoute:
+    def __init__(self, taking: FeedbackTaking) -> None:
+        self._taking = taking
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        noted: Noted = scope["noted"]
+        noted.route = FEEDBACK
+        events = read_events(await _body(receive), get_settings().present())
+        try:
+            taken = await self._taking.take(events)
+        except StoreUnavailable:
+            detail = "Nothing was taken in that is sure to stay. Send all of it again in a moment."
+            raise ProblemError(503, detail, {"Retry-After": "1"}) from None
+        body = msgspec.json.encode(taken)
+        headers = [_JSON, (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 202, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ProblemError(400, "The body did not arrive in full. Send it again.")
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
