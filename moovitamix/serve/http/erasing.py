@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 ROUTE = "/users/{id}"
 _RETRY_AFTER = "5"
+# Erasing reads all files: for so many at once there is the command, which reads them once.
+_MOST = 100
 _INT64 = 1 << 63
 
 UserId = Annotated[int, Path(ge=-_INT64, lt=_INT64, json_schema_extra={"format": "int64"})]
@@ -57,7 +59,7 @@ class ErasedUser(BaseModel):
 
 
 class Erasing:
-    """Erasures that were asked for by requests, at most one at a time for each user.
+    """Erasures that were asked for by requests, of which one is done at a time.
 
     Args:
         erase: Erases a user; it may wait for long.
@@ -71,17 +73,24 @@ class Erasing:
         self._erase = erase
         self._forgetting = forgetting
         self.within = within
-        # Under way, or over and not told to anybody yet.
+        self._turn = threading.Lock()
+        # Waiting, under way, or over and not told to anybody yet.
         self._asked: dict[int, asyncio.Future[Erasure]] = {}
 
     async def erase(self, user: int) -> Erasure | None:
         """Erase a user, or wait for the erasure that is under way; None: it goes on.
 
         Raises:
+            ProblemError: When too many were asked for that are not done.
             Exception: Whatever kept it from being completed; it has to be asked for again.
         """
         outcome = self._asked.get(user)
         if outcome is None:
+            if sum(not one.done() for one in self._asked.values()) >= _MOST:
+                most = (
+                    f"{_MOST} users wait to be erased. Ask again, or use `moovitamix users erase`."
+                )
+                raise ProblemError(503, most, {"Retry-After": _RETRY_AFTER})
             outcome = self._asked[user] = self._begin(user)
         await asyncio.wait([outcome], timeout=self.within)
         if not outcome.done():
@@ -98,7 +107,8 @@ class Erasing:
 
         def work() -> None:
             try:
-                done = self._erase(user)
+                with self._turn:  # each takes connections, and they would wait for each other
+                    done = self._erase(user)
             except Exception as error:  # noqa: BLE001 - passed on to whoever asks
                 self._forgetting.keep(user)
                 log.warning("A user was not erased: %s", type(error).__name__)
