@@ -76,6 +76,8 @@ class Erasing:
         self._turn = threading.Lock()
         # Waiting, under way, or over and not told to anybody yet.
         self._asked: dict[int, asyncio.Future[Erasure]] = {}
+        # What an earlier one has removed, which nobody was told.
+        self._before: dict[int, Erasure] = {}
 
     async def erase(self, user: int) -> Erasure | None:
         """Erase a user, or wait for the erasure that is under way; None: it goes on.
@@ -85,19 +87,25 @@ class Erasing:
             Exception: Whatever kept it from being completed; it has to be asked for again.
         """
         outcome = self._asked.get(user)
+        if outcome is not None and outcome.done():
+            # Something may have come since: it is erased as well, and both are told.
+            del self._asked[user]
+            if outcome.exception() is None:
+                self._before[user] = outcome.result()
+            outcome = None
         if outcome is None:
             if sum(not one.done() for one in self._asked.values()) >= _MOST:
-                most = (
-                    f"{_MOST} users wait to be erased. Ask again, or use `moovitamix users erase`."
-                )
-                raise ProblemError(503, most, {"Retry-After": _RETRY_AFTER})
+                many = f"{_MOST} users wait already. Ask again, or use `moovitamix users erase`."
+                raise ProblemError(503, many, {"Retry-After": _RETRY_AFTER})
             outcome = self._asked[user] = self._begin(user)
         await asyncio.wait([outcome], timeout=self.within)
         if not outcome.done():
             return None
         if self._asked.get(user) is outcome:
             del self._asked[user]
-        return outcome.result()
+        done = outcome.result()
+        before = self._before.pop(user, None)
+        return done if before is None else before.and_then(done)
 
     def _begin(self, user: int) -> asyncio.Future[Erasure]:
         loop = asyncio.get_running_loop()
