@@ -73,6 +73,19 @@ class Erasure:
         made = self.features or self.matrices or self.models
         return bool(self.rows or self.files or made or self.keys or self.exported)
 
+    def and_then(self, later: Erasure) -> Erasure:
+        """What this one and a later one removed together."""
+        return Erasure(
+            rows=dict(Counter(self.rows) + Counter(later.rows)),
+            files=self.files + later.files,
+            features=self.features + later.features,
+            matrices=self.matrices + later.matrices,
+            models=self.models + later.models,
+            keys=self.keys + later.keys,
+            exported=self.exported + later.exported,
+            elsewhere=later.elsewhere,
+        )
+
 
 def holdings(warehouse: Warehouse, lake: LakeStore, ids: Sequence[int]) -> dict[str, int]:
     """What there is of some users: rows by table, records or entries by place in the lake."""

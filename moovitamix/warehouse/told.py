@@ -41,18 +41,22 @@ _TOLD = f"({_OF_DAYS} UNION ALL {_LATE})"
 
 _NAMED = f"SELECT DISTINCT t.user_id, t.track_id FROM {_TOLD} AS t"  # noqa: S608 - our own text
 
-# What was told and pulled on one day is one row of it: else the day would seem twice as busy.
 _STAGE = f"""
 INSERT INTO staged_listens
        (run_id, day, pull, user_id, track_id, listened_at, recorded_at, nth, told)
 SELECT %(run_id)s, t.loaded_with, %(pull)s,
        t.user_id, t.track_id, t.listened_at, t.recorded_at, t.nth, TRUE
 FROM {_TOLD} AS t
-WHERE NOT EXISTS (SELECT FROM staged_listens l
-                  WHERE l.run_id = %(run_id)s AND l.day = t.loaded_with
-                    AND l.user_id = t.user_id AND l.recorded_at = t.recorded_at
-                    AND l.track_id = t.track_id AND l.nth = t.nth)
 """  # noqa: S608 - our own text
+
+# What was told and pulled on one day is one row of it: else the day would seem twice as busy.
+# Not left out by the statement above: that would go through what it has itself inserted.
+_SAME_DAY = """
+DELETE FROM staged_listens t USING staged_listens l
+WHERE t.run_id = %(run_id)s AND t.told AND l.run_id = %(run_id)s AND NOT l.told
+  AND l.day = t.day AND l.user_id = t.user_id AND l.recorded_at = t.recorded_at
+  AND l.track_id = t.track_id AND l.nth = t.nth
+"""
 
 _FORGET = """
 DELETE FROM activity a
@@ -100,7 +104,12 @@ def stage_told(
         days: What the run is about.
         pull: The newest kept pull.
     """
-    return connection.execute(_STAGE, {"run_id": run_id, "pull": pull, **_values(days)}).rowcount
+    values = {"run_id": run_id, "pull": pull, **_values(days)}
+    staged = connection.execute(_STAGE, values).rowcount
+    if staged:
+        connection.execute("ANALYZE staged_listens")
+        staged -= connection.execute(_SAME_DAY, values).rowcount
+    return staged
 
 
 def forget_loaded(connection: psycopg.Connection, before: date) -> Forgotten:

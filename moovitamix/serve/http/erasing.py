@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 ROUTE = "/users/{id}"
 _RETRY_AFTER = "5"
+# Erasing reads all files: for so many at once there is the command, which reads them once.
+_MOST = 100
 _INT64 = 1 << 63
 
 UserId = Annotated[int, Path(ge=-_INT64, lt=_INT64, json_schema_extra={"format": "int64"})]
@@ -57,7 +59,7 @@ class ErasedUser(BaseModel):
 
 
 class Erasing:
-    """Erasures that were asked for by requests, at most one at a time for each user.
+    """Erasures that were asked for by requests, of which one is done at a time.
 
     Args:
         erase: Erases a user; it may wait for long.
@@ -71,24 +73,39 @@ class Erasing:
         self._erase = erase
         self._forgetting = forgetting
         self.within = within
-        # Under way, or over and not told to anybody yet.
+        self._turn = threading.Lock()
+        # Waiting, under way, or over and not told to anybody yet.
         self._asked: dict[int, asyncio.Future[Erasure]] = {}
+        # What an earlier one has removed, which nobody was told.
+        self._before: dict[int, Erasure] = {}
 
     async def erase(self, user: int) -> Erasure | None:
         """Erase a user, or wait for the erasure that is under way; None: it goes on.
 
         Raises:
+            ProblemError: When too many were asked for that are not done.
             Exception: Whatever kept it from being completed; it has to be asked for again.
         """
         outcome = self._asked.get(user)
+        if outcome is not None and outcome.done():
+            # Something may have come since: it is erased as well, and both are told.
+            del self._asked[user]
+            if outcome.exception() is None:
+                self._before[user] = outcome.result()
+            outcome = None
         if outcome is None:
+            if sum(not one.done() for one in self._asked.values()) >= _MOST:
+                many = f"{_MOST} users wait already. Ask again, or use `moovitamix users erase`."
+                raise ProblemError(503, many, {"Retry-After": _RETRY_AFTER})
             outcome = self._asked[user] = self._begin(user)
         await asyncio.wait([outcome], timeout=self.within)
         if not outcome.done():
             return None
         if self._asked.get(user) is outcome:
             del self._asked[user]
-        return outcome.result()
+        done = outcome.result()
+        before = self._before.pop(user, None)
+        return done if before is None else before.and_then(done)
 
     def _begin(self, user: int) -> asyncio.Future[Erasure]:
         loop = asyncio.get_running_loop()
@@ -98,7 +115,8 @@ class Erasing:
 
         def work() -> None:
             try:
-                done = self._erase(user)
+                with self._turn:  # each takes connections, and they would wait for each other
+                    done = self._erase(user)
             except Exception as error:  # noqa: BLE001 - passed on to whoever asks
                 self._forgetting.keep(user)
                 log.warning("A user was not erased: %s", type(error).__name__)

@@ -132,6 +132,27 @@ def test_what_waits_for_a_run_is_told_to_be_under_way_and_a_repeat_tells_how_it_
     with_client(fresh.stores, fresh.home, ask)
 
 
+def test_what_came_after_an_erasure_that_nobody_was_told_of_goes_as_well(
+    fresh: Published,
+) -> None:
+    warehouse, lake = fresh.stores.warehouse, fresh.stores.lake.open()
+
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        with warehouse.hold_erasures():
+            api.erasing.within = 0.05
+            assert (await client.delete(f"/users/{HER}")).status_code == 202
+        await asyncio.wait(api.erasing._asked.values(), timeout=20)
+        assert holdings(warehouse, lake, [HER]) == {}
+        tell(warehouse, HER, datetime(2026, 11, 22, 9), [100])  # noqa: DTZ001 - as in tables
+        api.erasing.within = 20
+        told = (await client.delete(f"/users/{HER}")).json()
+        assert (told["rows"]["users"], told["rows"]["activity"]) == (1, 1)
+        assert holdings(warehouse, lake, [HER]) == {}
+        assert not any((await client.delete(f"/users/{HER}")).json()["rows"].values())
+
+    with_client(fresh.stores, fresh.home, ask)
+
+
 def test_while_a_store_is_down_nothing_is_erased_and_that_is_said(
     fresh: Published, tmp_path: Path
 ) -> None:
