@@ -77,11 +77,13 @@ def renew_current() -> None:
     """
     from moovitamix.errors import NothingToDo
     from moovitamix.resources import Cache
+    from moovitamix.serve.arms import renew_challenger
     from moovitamix.serve.life import renew
 
     cache = Cache()
     with cache.connect() as client:
         renewal = renew(client, cache.prefix)
+        renew_challenger(client, cache.prefix)
     if renewal.generation is None:
         raise NothingToDo("Nothing is served: `moovitamix run` publishes.")
     if renewal.missing:

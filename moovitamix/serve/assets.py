@@ -61,23 +61,28 @@ def generation(
     from moovitamix.recommend.artifacts import load_current_matrix
     from moovitamix.recommend.champion import load_champion, read_recent_plays
     from moovitamix.serve.catalogue import read_catalogue, read_wanted_releases
+    from moovitamix.serve.experiment import republish_experiment
     from moovitamix.serve.publish import publish_generation
 
     store = lake.open()
-    with warehouse.hold_erasures(), cache.connect() as client:
-        champion, matrix = load_champion(warehouse, store), load_current_matrix(store)
-        catalogue = read_catalogue(warehouse)
-        releases = read_wanted_releases(warehouse, champion, matrix, catalogue)
-        published = publish_generation(
-            client,
-            cache.prefix,
-            champion=champion,
-            matrix=matrix,
-            catalogue=catalogue,
-            tell=context.log.info,
-            recent=read_recent_plays(warehouse, champion, matrix),
-            releases=releases,
-        )
+    with cache.connect() as client:
+        with warehouse.hold_erasures():
+            champion, matrix = load_champion(warehouse, store), load_current_matrix(store)
+            catalogue = read_catalogue(warehouse)
+            releases = read_wanted_releases(warehouse, champion, matrix, catalogue)
+            published = publish_generation(
+                client,
+                cache.prefix,
+                champion=champion,
+                matrix=matrix,
+                catalogue=catalogue,
+                tell=context.log.info,
+                recent=read_recent_plays(warehouse, champion, matrix),
+                releases=releases,
+            )
+        del champion, matrix  # the challenger needs the memory
+        told = republish_experiment(warehouse, store, client, cache.prefix, context.log.info)
+    context.log.info(told)
     by_tier = {f"users by {tier}": count for tier, count in published.users_by_tier.items()}
     more = {**by_tier, "keys with repeats": published.repeats.keys}
     more["new releases"] = 0 if releases is None else len(releases.tracks)

@@ -91,8 +91,13 @@ def _usages(client: redis.Redis, keys: Sequence[bytes]) -> list[int]:
     return [usage or 0 for usage in cast("list[int | None]", pipeline.execute())]
 
 
-def memory_concerns(memory: Memory) -> list[str]:
-    """What may go wrong, a sentence each with what to do; none when all is well."""
+def memory_concerns(memory: Memory, *, generations: int = GENERATIONS) -> list[str]:
+    """What may go wrong, a sentence each with what to do; none when all is well.
+
+    Args:
+        memory: As it was found.
+        generations: How many have to fit.
+    """
     concerns = []
     if memory.policy != KEEPING_POLICY:
         concerns.append(
@@ -100,10 +105,10 @@ def memory_concerns(memory: Memory) -> list[str]:
             f"Set it to {KEEPING_POLICY}."
         )
     if memory.limit and memory.generation is not None:
-        needed = GENERATIONS * memory.generation + memory.others
+        needed = generations * memory.generation + memory.others
         if needed > memory.limit:
             concerns.append(
-                f"Its maxmemory is {_mib(memory.limit)}; {GENERATIONS} generations of the present "
+                f"Its maxmemory is {_mib(memory.limit)}; {generations} generations of the present "
                 f"size ({_mib(memory.generation)}) and what else is there need {_mib(needed)}. "
                 f"Set maxmemory to {_mib(needed + needed // 5)} or more."
             )

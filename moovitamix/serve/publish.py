@@ -62,7 +62,7 @@ class Publication:
     """What a publication has put in the cache.
 
     Attributes:
-        generation: Now current.
+        generation: Now current, where that was asked for.
         users: Lists of users with listens.
         repeats: Lists of the users whom ALS knows, with what they have heard.
         tracks: Lists of similar tracks.
@@ -90,6 +90,7 @@ def publish_generation(
     recent: UserItemMatrix | None = None,
     releases: NewReleases | None = None,
     list_length: int = LIST_LENGTH,
+    current: bool = True,
 ) -> Publication:
     """Write a generation in full, verify it, make it current.
 
@@ -110,6 +111,7 @@ def publish_generation(
         recent: The users' late plays, by `champion.blend.recent`; None where they do not count.
         releases: What has places of its own in the lists by ALS, nothing withdrawn; None: nothing.
         list_length: N.
+        current: Whether it is made current; else it is there beside what is, for an experiment.
 
     Raises:
         NothingToDo: When the matrix was not made as the champion needs it.
@@ -118,7 +120,7 @@ def publish_generation(
     """
     if matrix.parameters != champion.matrix_parameters:
         raise NothingToDo(
-            f"The current matrix was made with {matrix.parameters}, v{champion.version} needs "
+            f"The matrix was made with {matrix.parameters}, v{champion.version} needs "
             f"{champion.matrix_parameters}. Materialize `user_item_matrix` again: `moovitamix run`."
         )
     rankings = Rankings(
@@ -144,7 +146,7 @@ def publish_generation(
         users, by_tier = lists.write_users(tell)
         repeats = lists.write_repeats()
         by_tier["stated genres"] = lists.write_stated_genres()
-        generation = writer.make_current()
+        generation = writer.make_current() if current else writer.finish()
     return Publication(
         generation=generation,
         users=users,

@@ -157,12 +157,22 @@ class GenerationWriter:
         self._verify_sample()
 
     def make_current(self) -> Generation:
-        """Verify, then serve this generation instead of the one before, by one SET.
+        """Finish, then serve this generation instead of the one before, by one SET.
 
         The predecessor's keys are then made to live for at least the rollback window.
 
         Raises:
             IncompleteGeneration: As `verify`; the one before stays current.
+        """
+        self.finish()
+        make_current(self._client, self._prefix, self._generation)
+        return self._generation
+
+    def finish(self) -> Generation:
+        """Verify, then describe this generation: it is whole, and can be served beside another.
+
+        Raises:
+            IncompleteGeneration: As `verify`.
         """
         self.verify()
         name = self._generation.name
@@ -173,7 +183,6 @@ class GenerationWriter:
                 exat=self._deadline,
             )
             self._switching = True  # from here on readers may be in it, whatever we hear of it
-        make_current(self._client, self._prefix, self._generation)
         return self._generation
 
     def _keys(self, kind: Kind, ids: NDArray[np.int64]) -> list[bytes]:

@@ -19,6 +19,7 @@ from moovitamix.serve.http.asking import (
 )
 from moovitamix.serve.http.gate import OPEN_PATHS
 from moovitamix.serve.http.problems import MEDIA_TYPE
+from moovitamix.serve.http.serving import Told
 
 _INT64 = {"type": "integer", "format": "int64", "minimum": -(1 << 63), "maximum": (1 << 63) - 1}
 _REFERENCE = "#/components/schemas/{name}"
@@ -59,6 +60,7 @@ class Recommendations(TrackList, kw_only=True):
     """What a user hears next."""
 
     user_id: int
+    experiment: Told | msgspec.UnsetType = msgspec.UNSET
 
 
 class SimilarTracks(TrackList, kw_only=True):
