@@ -23,7 +23,7 @@ from moovitamix.serve.generations import (
     read_generation,
     redis_answering,
 )
-from moovitamix.serve.life import RENEW_BELOW, present, prolong, set_if_same
+from moovitamix.serve.life import RENEW_BELOW, ROLLBACK_WINDOW, present, prolong, set_if_same
 
 
 class ServedExperiment(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,13 +120,17 @@ def serve_experiment(
 def withdraw_experiment(client: redis.Redis, prefix: str) -> None:
     """Answer everybody from the current generation again, by one DEL.
 
-    The challenger's generation lives for the rest of its time.
+    The challenger's generation lives on for at least the rollback window.
 
     Raises:
         StoreUnavailable: When Redis does not answer or refuses.
     """
     with redis_answering():
+        experiment = read_experiment(client, prefix)
         client.delete(experiment_key(prefix))
+        if experiment is not None:
+            described = cast("bytes | None", client.get(meta_key(prefix, experiment.generation)))
+            prolong(client, prefix, described, present(client) + ROLLBACK_WINDOW)
 
 
 def renew_challenger(client: redis.Redis, prefix: str) -> bool:
