@@ -1,4 +1,4 @@
-"""Figures of an experiment: intervals that hold what they promise, and a verdict that rests on them."""
+"""Figures of an experiment: intervals hold what they promise, and the verdict rests on them."""
 
 from __future__ import annotations
 

@@ -221,7 +221,8 @@ def test_at_every_point_of_a_publication_of_both_arms_an_answer_is_of_one_genera
                 *(reader.read([("u", one), ("r", one)], one) for one in (other, user))
             )
             for who, one in zip((other, user), found, strict=True):
-                assert one is not None and one.values[0] is not None
+                assert one is not None
+                assert one.values[0] is not None
                 assert decode_list(one.values[0]).ids.tolist() == held(valkey, one.generation, who)
             return tuple(one.generation.name for one in found if one is not None)  # type: ignore[return-value]  # two
 
