@@ -21,15 +21,12 @@ from moovitamix.serve.arms import ServedExperiment, serve_experiment, withdraw_e
 from moovitamix.serve.catalogue import read_catalogue, read_wanted_releases
 from moovitamix.serve.connection import is_of_a_cluster
 from moovitamix.serve.generations import Generation, read_current
-from moovitamix.serve.memory import memory_concerns, read_memory
+from moovitamix.serve.memory import EXPERIMENT_GENERATIONS, memory_concerns, read_memory
 from moovitamix.serve.publish import publish_generation
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
     from moovitamix.resources import Warehouse
-
-# Of each arm the one served and the one before, and the one being written.
-GENERATIONS = 5
 
 Tell = Callable[[str], None]
 
@@ -214,6 +211,6 @@ def _refuse_unserved(current: Generation | None, champion: int) -> None:
 def _refuse_without_room(client: redis.Redis, prefix: str) -> None:
     if is_of_a_cluster(client):  # its memory is that of many servers
         return
-    concerns = memory_concerns(read_memory(client, prefix), generations=GENERATIONS)
+    concerns = memory_concerns(read_memory(client, prefix), generations=EXPERIMENT_GENERATIONS)
     if concerns:
         raise NothingToDo("Redis has no room for an experiment. " + " ".join(concerns))

@@ -1,8 +1,9 @@
-"""Whether the memory of Redis is enough for three generations, and is kept.
+"""Whether the memory of Redis is enough for the generations in it, and is kept.
 
 Three, because there are that many at a switch: the one served, the one being written, and the one
-before, which can still be gone back to. What a generation is, is told in `generations.py`. Nothing
-is changed here, and a cluster, whose memory is that of many servers, is not examined.
+before, which can still be gone back to; more while an experiment runs. What a generation is, is
+told in `generations.py`. Nothing is changed here, and a cluster, whose memory is that of many
+servers, is not examined.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import redis
 from moovitamix.serve.generations import read_current, redis_answering
 
 GENERATIONS = 3
+# While an experiment runs: of each arm the one served and the one before; and one being written.
+EXPERIMENT_GENERATIONS = 5
 KEEPING_POLICY = "noeviction"
 
 _SAMPLED_KEYS = 2_000

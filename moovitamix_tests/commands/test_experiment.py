@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import cast
 
 import pytest
 import redis
@@ -204,4 +203,4 @@ def test_another_champion_ends_it_for_readers_and_in_the_record(
 def test_a_share_that_leaves_an_arm_empty_is_no_share(command: Command, share: str) -> None:
     refused = command("experiment", "start", "2", f"--share={share}")
     assert refused.exit_code == 2
-    assert "--share" in cast("str", refused.output)
+    assert "--share" in refused.output

@@ -340,7 +340,7 @@ def test_what_is_current_of_another_version_ends_it_for_readers_at_once(
 
 def deadlines(client: redis.Redis, name: str) -> set[int]:
     return {
-        int(client.expiretime(key))
+        int(client.expiretime(key.decode()))
         for batch in keys_matching(client, f"{NAMESPACE}:{name}:*")
         for key in batch
     }
@@ -407,10 +407,10 @@ def test_a_cluster_serves_and_withdraws_an_experiment(cluster_url: str) -> None:
             id=1, salt=SALT, share=0.5, champion=1, challenger=2, generation="v2-2026-11-22-1"
         )
         end = datetime.now(UTC) + HOUR
-        serve_experiment(cluster, "arms", served, end)  # type: ignore[arg-type]  # see open_redis
-        assert arms.read_experiment(cluster, "arms") == served  # type: ignore[arg-type]  # as above
-        withdraw_experiment(cluster, "arms")  # type: ignore[arg-type]  # as above
-        assert read_experiment(cluster, "arms") is None  # type: ignore[arg-type]  # as above
+        serve_experiment(cluster, "arms", served, end)
+        assert arms.read_experiment(cluster, "arms") == served
+        withdraw_experiment(cluster, "arms")
+        assert read_experiment(cluster, "arms") is None
 
 
 def test_a_play_told_by_the_app_and_brought_by_a_pull_counts_once_and_only_since_the_start(
