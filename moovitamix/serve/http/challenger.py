@@ -62,13 +62,16 @@ class Challenger:
 def load_challenger(
     warehouse: Warehouse, lake: LakeStore, generation: Generation, live: LiveModel | None
 ) -> LiveModel:
-    """The version of a generation, with the matrix that its lists were made from.
+    """The version of a generation, with the matrix to fold users in from.
+
+    That is the champion's where it is made alike, else the one that the lists were made from. An
+    erasure removes the latter: then there is none until the next publication.
 
     Args:
         warehouse: With the registry, and the plays that the blend may ask for.
         lake: With the factors, and the matrix where it is not the champion's.
         generation: The challenger's.
-        live: The champion's, whose matrix is shared where it is the same.
+        live: The champion's, whose matrix is shared where it will do.
 
     Raises:
         NothingToDo: When there is no such version.
@@ -76,7 +79,7 @@ def load_challenger(
         DamagedArtifact: When a file is gone or damaged.
     """
     challenger = load_version(warehouse, lake, generation.model_version)
-    if live is not None and live.matrix.fingerprint == generation.matrix_fingerprint:
+    if live is not None and live.matrix.parameters == challenger.matrix_parameters:
         matrix = live.matrix
     else:
         matrix = load_matrix(lake, matrix_name(generation.as_of, generation.matrix_fingerprint))
