@@ -84,15 +84,19 @@ def generation(
         told = republish_experiment(warehouse, store, client, cache.prefix, context.log.info)
     context.log.info(told)
     by_tier = {f"users by {tier}": count for tier, count in published.users_by_tier.items()}
-    more = {**by_tier, "keys with repeats": published.repeats.keys}
+    more: dict[str, int | str] = {**by_tier, "keys with repeats": published.repeats.keys}
     more["new releases"] = 0 if releases is None else len(releases.tracks)
+    more["experiment"] = told
     yield _materialized("user_top_n", published, published.users, more)
     yield _materialized("similar_tracks", published, published.tracks)
     yield _materialized("popular_tracks", published, published.popular)
 
 
 def _materialized(
-    key: str, published: "Publication", written: "Written", more: dict[str, int] | None = None
+    key: str,
+    published: "Publication",
+    written: "Written",
+    more: dict[str, int | str] | None = None,
 ) -> dg.MaterializeResult[Any]:
     generation = published.generation
     metadata: dict[str, Any] = {

@@ -76,23 +76,36 @@ def start_experiment(
     _refuse_unserved(read_current(client, prefix), champion.version)
     _refuse_without_room(client, prefix)
     generation = publish_challenger(warehouse, lake, client, prefix, challenger, tell)
+    with warehouse.connect() as connection:
+        begun = experiments.begin(
+            connection,
+            champion=champion.version,
+            challenger=challenger,
+            share=share,
+            salt=salt,
+            by=by,
+            reason=reason,
+            days=days,
+        )
+    # Recorded first: killed here, the next publication serves what is recorded. The other way
+    # round users would be divided by what nobody knows of.
     try:
-        with warehouse.connect() as connection:
-            begun = experiments.begin(
-                connection,
-                champion=champion.version,
-                challenger=challenger,
-                share=share,
-                salt=salt,
-                by=by,
-                reason=reason,
-                days=days,
-            )
-            # Before the commit: what Redis refuses is not recorded.
-            _serve(client, prefix, begun, generation)
+        served = _serve(warehouse, client, prefix, begun, generation)
     except BaseException:
-        withdraw_experiment(client, prefix)
+        with warehouse.connect() as connection:
+            experiments.conclude(
+                connection,
+                begun,
+                verdict="broken off",
+                reason="Redis did not take it.",
+                figures={},
+                by=by,
+            )
         raise
+    if not served:
+        raise NothingToDo(
+            f"Experiment {begun.id} has ended meanwhile: `moovitamix experiment status` says why."
+        )
     return begun, generation
 
 
@@ -173,30 +186,37 @@ def republish_experiment(
         return "No experiment runs."
     try:
         generation = publish_challenger(warehouse, lake, client, prefix, found.challenger, tell)
-        with warehouse.connect() as connection:
-            registry.lock(connection)  # who ends it waits, and withdraws it then
-            still = experiments.running(connection)
-            if still is None or still.id != found.id:
-                withdraw_experiment(client, prefix)
-                return f"Experiment {found.id} has ended meanwhile."
-            _serve(client, prefix, found, generation)
+        if not _serve(warehouse, client, prefix, found, generation):
+            withdraw_experiment(client, prefix)
+            return f"Experiment {found.id} has ended meanwhile."
     except MoovitaMixError as error:
         return f"The challenger of experiment {found.id} was not published: {error}"
     return f"Experiment {found.id}: the challenger is served from {generation.name}."
 
 
 def _serve(
-    client: redis.Redis, prefix: str, experiment: Experiment, generation: Generation
-) -> None:
-    served = ServedExperiment(
-        id=experiment.id,
-        salt=experiment.salt,
-        share=experiment.share,
-        champion=experiment.champion,
-        challenger=experiment.challenger,
-        generation=generation.name,
-    )
-    serve_experiment(client, prefix, served, generation.expires_at)
+    warehouse: Warehouse,
+    client: redis.Redis,
+    prefix: str,
+    experiment: Experiment,
+    generation: Generation,
+) -> bool:
+    """Let readers divide users, unless the experiment has ended: who ends it waits meanwhile."""
+    with warehouse.connect() as connection:
+        registry.lock(connection)
+        still = experiments.running(connection)
+        if still is None or still.id != experiment.id:
+            return False
+        served = ServedExperiment(
+            id=experiment.id,
+            salt=experiment.salt,
+            share=experiment.share,
+            champion=experiment.champion,
+            challenger=experiment.challenger,
+            generation=generation.name,
+        )
+        serve_experiment(client, prefix, served, generation.expires_at)
+    return True
 
 
 def _refuse_unserved(current: Generation | None, champion: int) -> None:

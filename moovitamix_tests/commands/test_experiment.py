@@ -13,7 +13,7 @@ from moovitamix.recommend import experiments, registry
 from moovitamix.recommend.arms import arm_of
 from moovitamix.recommend.experiments import Experiment
 from moovitamix.resources import Lake, Warehouse
-from moovitamix.serve.arms import read_experiment
+from moovitamix.serve.arms import read_experiment, withdraw_experiment
 from moovitamix.serve.generations import read_current
 from moovitamix.serve.publish import publish_generation
 from moovitamix_tests.commands.conftest import Command
@@ -179,6 +179,16 @@ def test_status_says_when_the_challengers_lists_are_not_served(
     assert command("experiment", "start", str(rivals.alike)).exit_code == 0
     valkey.delete(f"{warehouse.schema_name}:experiment")
     assert "not being served" in flat(command("experiment", "status").output)
+
+
+def test_a_stop_that_was_killed_before_its_verdict_is_repeated(
+    command: Command, warehouse: Warehouse, valkey: redis.Redis, rivals: Versions
+) -> None:
+    assert command("experiment", "start", str(rivals.alike)).exit_code == 0
+    withdraw_experiment(valkey, warehouse.schema_name)
+    stopped = command("experiment", "stop")
+    assert stopped.exit_code == 0, stopped.output
+    assert newest(warehouse).verdict == "cannot tell"
 
 
 @pytest.mark.parametrize("how", ["promote", "rollback"])

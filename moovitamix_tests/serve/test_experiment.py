@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psycopg
@@ -199,7 +200,7 @@ def test_nothing_begins_where_redis_has_no_room_for_both_arms(
     assert nothing_has_begun(warehouse, valkey)
 
 
-def test_what_redis_refuses_is_not_recorded(
+def test_what_redis_refuses_is_recorded_as_broken_off(
     warehouse: Warehouse,
     files: Lake,
     valkey: redis.Redis,
@@ -211,6 +212,42 @@ def test_what_redis_refuses_is_not_recorded(
 
     monkeypatch.setattr(experiment, "serve_experiment", refuse)
     with pytest.raises(redis.exceptions.OutOfMemoryError):
+        start(warehouse, files, valkey, rivals.alike)
+    assert nothing_has_begun(warehouse, valkey)
+    assert last(warehouse).verdict == "broken off"
+
+
+def test_one_that_was_killed_before_users_were_divided_is_served_by_the_next_publication(
+    warehouse: Warehouse, files: Lake, valkey: redis.Redis, rivals: Versions
+) -> None:
+    with warehouse.connect() as connection:
+        begun = experiments.begin(
+            connection, champion=1, challenger=rivals.alike, share=0.3, salt=SALT, by="Zoë"
+        )
+    assert set(served_generations(valkey, NAMESPACE)) == {"champion"}
+    republish(warehouse, files, valkey)
+    assert set(served_generations(valkey, NAMESPACE)) == {"champion", "challenger"}
+    found = read_experiment(valkey, NAMESPACE)
+    assert found is not None
+    assert (found.id, found.share, found.salt) == (begun.id, 0.3, SALT)
+
+
+def test_one_that_is_ended_before_users_were_divided_does_not_divide_them(
+    warehouse: Warehouse,
+    files: Lake,
+    valkey: redis.Redis,
+    rivals: Versions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin = experiments.begin
+
+    def ended_at_once(connection: psycopg.Connection, **given: Any) -> Experiment:
+        begun = begin(connection, **given)
+        registry.change_champion(connection, rivals.other, action="promote", decided_by="Zoë")
+        return begun
+
+    monkeypatch.setattr(experiments, "begin", ended_at_once)
+    with pytest.raises(NothingToDo, match="ended meanwhile"):
         start(warehouse, files, valkey, rivals.alike)
     assert nothing_has_begun(warehouse, valkey)
 
@@ -445,3 +482,42 @@ def test_a_play_told_by_the_app_and_brought_by_a_pull_counts_once_and_only_since
         arm == arm_of(user, SALT, 0.5) for user, arm in counts.select("user_id", "arm").iter_rows()
     )
     assert counts["impressions"].sum() == 0  # nobody keeps feedback here
+
+
+def test_feedback_is_counted_by_user_and_plays_that_followed_an_impression(
+    warehouse: Warehouse, files: Lake, valkey: redis.Redis, rivals: Versions
+) -> None:
+    begun, _ = start(warehouse, files, valkey, rivals.alike)
+    shown, early = begun.started_at + HOUR, begun.started_at - HOUR
+    told = [
+        (5, 110, "impression", shown),
+        (5, 111, "impression", shown),
+        (5, 110, "click", shown),
+        (5, 111, "skip", shown),
+        (5, 112, "hide", shown),
+        (5, 113, "impression", early),
+        (6, 110, "impression", shown),
+    ]
+    played = [(5, 110, shown + HOUR), (5, 111, shown - HOUR / 2), (6, 112, shown + HOUR)]
+    with warehouse.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            """CREATE TABLE IF NOT EXISTS feedback (user_id bigint NOT NULL,
+                   track_id bigint NOT NULL, kind text NOT NULL, at timestamptz NOT NULL)"""
+        )
+        cursor.executemany(
+            "INSERT INTO feedback (user_id, track_id, kind, at) VALUES (%s, %s, %s, %s)", told
+        )
+        cursor.executemany(
+            """INSERT INTO activity (user_id, recorded_at, track_id, nth, listened_at, day)
+               VALUES (%s, %s, %s, 1, %s, '2026-11-26')""",
+            [
+                (user, at.replace(tzinfo=None), track, at.replace(tzinfo=None))
+                for user, track, at in played
+            ],
+        )
+        counts = count_by_user(connection, begun, shown + 2 * HOUR)
+    by_user = {row["user_id"]: row for row in counts.iter_rows(named=True)}
+    columns = ("plays", "impressions", "clicks", "skips", "followed")
+    assert [by_user[5][name] for name in columns] == [2, 2, 1, 1, 1]
+    assert [by_user[6][name] for name in columns] == [1, 1, 0, 0, 0]
+    assert [by_user[7][name] for name in columns] == [0, 0, 0, 0, 0]
