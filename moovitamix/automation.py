@@ -82,10 +82,12 @@ housekeeping_daily = dg.ScheduleDefinition(
 @dg.op(description="Prolong the life of the lists that are served; see `serve/life.py`.")
 def prolong(context: dg.OpExecutionContext, cache: Cache) -> None:
     """No asset: it makes no list, and what was materialized stays what it was."""
+    from moovitamix.serve.arms import renew_challenger
     from moovitamix.serve.life import renew
 
     with cache.connect() as client:
         renewal = renew(client, cache.prefix)
+        renew_challenger(client, cache.prefix)
     served = renewal.generation
     if served is None:
         context.log.warning("Nothing is served any more: the sensor keep_serving publishes again.")

@@ -15,6 +15,7 @@ from moovitamix import __version__
 from moovitamix.commands.accept_reset import accept_reset
 from moovitamix.commands.block import block
 from moovitamix.commands.days import days
+from moovitamix.commands.experiment import experiment
 from moovitamix.commands.exports import exports
 from moovitamix.commands.generations import generations
 from moovitamix.commands.keys import keys
@@ -319,6 +320,7 @@ source.add_command(accept_reset)
 for group in (
     models,
     generations,
+    experiment,
     quarantine,
     days,
     block,

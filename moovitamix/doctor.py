@@ -152,14 +152,24 @@ def _redis_memory(settings: Settings) -> list[str]:
     import redis
 
     from moovitamix.resources import Cache
-    from moovitamix.serve.memory import memory_concerns, read_memory
+    from moovitamix.serve.arms import read_experiment
+    from moovitamix.serve.memory import (
+        EXPERIMENT_GENERATIONS,
+        GENERATIONS,
+        memory_concerns,
+        read_memory,
+    )
 
     cache = Cache()
     with cache.connect() as client:
         if isinstance(cast("object", client), redis.RedisCluster):
             return ["It is a cluster: its memory was NOT CHECKED. Look at each of its nodes."]
         try:
-            return memory_concerns(read_memory(client, cache.prefix))
+            tried = read_experiment(client, cache.prefix) is not None
+            return memory_concerns(
+                read_memory(client, cache.prefix),
+                generations=EXPERIMENT_GENERATIONS if tried else GENERATIONS,
+            )
         except StoreUnavailable as error:
             return [f"Its memory was NOT CHECKED: {error}"]
 

@@ -161,11 +161,13 @@ class MainJob:
     def _renew(self) -> None:
         """Let what is served live on, where nothing newer has taken its place."""
         from moovitamix.resources import Cache
+        from moovitamix.serve.arms import renew_challenger
         from moovitamix.serve.life import renew
 
         cache = Cache()
         with cache.connect() as client:
             renew(client, cache.prefix)
+            renew_challenger(client, cache.prefix)
 
     def _matrix_is_the_champions(self) -> bool:
         from moovitamix.recommend.artifacts import current_matrix

@@ -24,12 +24,12 @@ def generations() -> None:
 def list_generations() -> None:
     """All generations that are whole and have not expired, the newest first."""
     from moovitamix.resources import Cache
-    from moovitamix.serve.generations import read_current
+    from moovitamix.serve.arms import served_generations
     from moovitamix.serve.life import living
 
     cache = Cache()
     with cache.connect() as client:
-        found, current = living(client, cache.prefix), read_current(client, cache.prefix)
+        found, served = living(client, cache.prefix), served_generations(client, cache.prefix)
     if not found:
         console.print("The cache is empty: [bold]moovitamix run[/] publishes.")
         return
@@ -37,9 +37,9 @@ def list_generations() -> None:
         "generation", "published (UTC)", "expires (UTC)", "lists", "", box=box.SIMPLE_HEAD
     )
     for one in found:
-        served = current is not None and one.name == current.name
+        arms = [arm for arm, generation in served.items() if generation.name == one.name]
         lists = f"{sum(one.keys.values()):,}"
-        state = "[green]served[/]" if served else ""
+        state = "".join("[green]served[/]" if arm == "champion" else arm for arm in arms)
         table.add_row(one.name, _when(one.published_at), _when(one.expires_at), lists, state)
     console.print(table)
 
@@ -77,11 +77,13 @@ def renew_current() -> None:
     """
     from moovitamix.errors import NothingToDo
     from moovitamix.resources import Cache
+    from moovitamix.serve.arms import renew_challenger
     from moovitamix.serve.life import renew
 
     cache = Cache()
     with cache.connect() as client:
         renewal = renew(client, cache.prefix)
+        renew_challenger(client, cache.prefix)
     if renewal.generation is None:
         raise NothingToDo("Nothing is served: `moovitamix run` publishes.")
     if renewal.missing:

@@ -11,6 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from moovitamix.commands.experiment import end_served_experiment
 from moovitamix.commands.mirror import mirror_models, tell_mirror
 from moovitamix.commands.terms import console, system_user
 
@@ -177,6 +178,7 @@ def promote(version: int, by: str | None, reason: str | None) -> None:
         promoted = succession.promote_by_hand(connection, version, name, reason)
         before = succession.predecessor(connection)
         pinned = succession.pin(connection)
+    end_served_experiment()
     after = f", after version {before.version}" if before else ""
     console.print(f"Version [bold]{promoted.version}[/] is the champion{after}.")
     console.print(_NEXT)
@@ -204,6 +206,7 @@ def rollback(by: str | None, reason: str | None) -> None:
         if wanted is not None:
             _refuse_unsound(wanted)
         champion = succession.roll_back(connection, name, reason)
+    end_served_experiment()
     instead = f" again, instead of version {left.version}" if left else ""
     console.print(f"Version [bold]{champion.version}[/] is the champion{instead}.")
     console.print(serve_again(champion.version) or _NEXT)
@@ -270,7 +273,11 @@ def _status(version: ModelVersion) -> str:
 
 
 def _told(entry: Entry) -> str:
-    verb = {"promote": "Promoted", "rollback": "Rolled back to", "unpin": "Unpinned"}[entry.action]
+    verbs = {"promote": "Promoted", "rollback": "Rolled back to", "unpin": "Unpinned"}
+    if entry.action == "experiment":
+        against = f"Tried against version {entry.predecessor}"
+        return f"{_when(entry.decided_at)}  {against}: {escape(entry.reason or '')}"
+    verb = verbs[entry.action]
     by = f"by {escape(entry.decided_by)}" if entry.decided_by else "by the gate"
     after = f", after version {entry.predecessor}" if entry.action == "promote" else ""
     after += f" from version {entry.predecessor}" if entry.action == "rollback" else ""

@@ -58,8 +58,7 @@ def store_matrix(lake: LakeStore, matrix: UserItemMatrix, pull: str) -> Pointer:
 
     The name holds its fingerprint, for a day whose matrix is made anew has another content.
     """
-    name = f"{MATRICES}/as_of={matrix.as_of}/{_short(matrix.fingerprint)}.npz"
-    lake.write_stream(name, lambda stream: write_matrix(stream, matrix))
+    name = keep_matrix(lake, matrix)
     former: dict[str, int] = {}
     with suppress(NothingToDo):
         last = current_matrix(lake)
@@ -69,6 +68,18 @@ def store_matrix(lake: LakeStore, matrix: UserItemMatrix, pull: str) -> Pointer:
     pointer = Pointer(name, matrix.as_of, pull, matrix.fingerprint, size, former)
     _write_pointer(lake, _MATRIX_POINTER, pointer)
     return pointer
+
+
+def keep_matrix(lake: LakeStore, matrix: UserItemMatrix) -> str:
+    """Write a matrix and leave the current one current; its file."""
+    name = matrix_name(matrix.as_of, matrix.fingerprint)
+    lake.write_stream(name, lambda stream: write_matrix(stream, matrix))
+    return name
+
+
+def matrix_name(as_of: date, fingerprint: str) -> str:
+    """The file of the matrix of a day with this fingerprint."""
+    return f"{MATRICES}/as_of={as_of}/{_short(fingerprint)}.npz"
 
 
 def current_matrix(lake: LakeStore) -> Pointer:

@@ -18,7 +18,7 @@ from moovitamix.recommend.interactions import read_interactions
 from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix
 from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.new_releases import NO_RELEASES, NewReleases, ReleaseParameters
-from moovitamix.recommend.registry import Algorithm
+from moovitamix.recommend.registry import Algorithm, ModelVersion
 from moovitamix.recommend.track_features import read_track_features
 
 if TYPE_CHECKING:
@@ -66,6 +66,22 @@ def load_champion(warehouse: Warehouse, lake: LakeStore) -> Champion:
         found = registry.champion(connection)
     if found is None:
         raise NothingToDo("There is no champion yet: `moovitamix run` trains one.")
+    return _with_model(found, lake)
+
+
+def load_version(warehouse: Warehouse, lake: LakeStore, version: int) -> Champion:
+    """Any version, as it would be served if it were the champion.
+
+    Raises:
+        NothingToDo: When there is no such version.
+        DamagedArtifact: As `load_champion`.
+    """
+    with warehouse.connect() as connection:
+        found = registry.find(connection, version)
+    return _with_model(found, lake)
+
+
+def _with_model(found: ModelVersion, lake: LakeStore) -> Champion:
     model = load_model(lake, found.artifact)
     if model.matrix_fingerprint != found.matrix_fingerprint:
         raise archive.damaged("ALS model", f"{found.artifact} is not that of v{found.version}")

@@ -88,7 +88,8 @@ def _erase_from_matrix(
             done.fingerprints[matrix.fingerprint] = rest.fingerprint
         else:
             artifacts.withdraw_matrix(lake)
-    # One that is not current is read by nobody, and not worth a new name.
+    # One that is not current is read for a challenger at most (`serve/http/challenger.py`), and
+    # made anew for it by the next publication: not worth a new name.
     lake.remove(name)
     return True
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from moovitamix.recommend import artifacts, registry, succession
+from moovitamix.recommend import artifacts, experiments, registry, succession
 from moovitamix.recommend.registry import ModelVersion
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ def remove_old(warehouse: Warehouse, lake: LakeStore, rule: RetentionRule) -> in
     """Mark the versions that the rule no longer keeps, then remove their files and stale ones.
 
     Kept beside the rule: the champion (which is what a rollback pins), its predecessor, the
-    current matrix and features, and the matrices that kept versions were fitted to. What nobody
-    has registered, left by a training that was killed, goes when it is older than the rule's age.
+    challenger of an experiment that runs, the current matrix and features, and the matrices that
+    kept versions were fitted to. What nobody has registered, left by a training that was killed,
+    goes when it is older than the rule's age.
 
     A version is marked before its files go, so that nobody promotes it in between; killed
     half-way, the next call removes the rest.
@@ -89,6 +90,9 @@ def remove_old(warehouse: Warehouse, lake: LakeStore, rule: RetentionRule) -> in
         protected = {one.version for one in versions if one.status == "champion"}
         if before is not None:
             protected.add(before.version)
+        tried = experiments.running(connection)
+        if tried is not None:
+            protected.add(tried.challenger)
         gone = outdated(versions, rule, protected=protected, now=datetime.now(UTC))
         connection.execute(_MARK, ([one.version for one in gone],))
     lost = {one.version for one in gone}

@@ -36,6 +36,14 @@ VALUES (%s, %s, %s, %s, %s)
 """
 
 
+# An experiment compares with the champion: with another champion it has nothing left to tell.
+_BREAK_OFF = """
+UPDATE experiments SET stopped_at = now(), verdict = 'broken off',
+    reason = format('Version %%s became the champion (%%s).', %(version)s::text, %(action)s::text)
+WHERE stopped_at IS NULL
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
     """A row of the registry; the columns' comments are in `warehouse/registry_tables.py`."""
@@ -158,7 +166,7 @@ def change_champion(
 ) -> None:
     """Retire the champion, put a version in its place, and enter it in `model_decisions`.
 
-    Nothing happens when it is the champion already.
+    An experiment that runs is broken off. Nothing happens when it is the champion already.
 
     Args:
         connection: The transaction, which has to be the one that records the verdict.
@@ -188,17 +196,22 @@ def change_champion(
     )
     predecessor = before.version if before is not None else None
     enter_decision(connection, action, version, predecessor, decided_by, reason)
+    connection.execute(_BREAK_OFF, {"version": version, "action": action})
 
 
 def enter_decision(
     connection: psycopg.Connection,
-    action: Literal["promote", "rollback", "unpin"],
+    action: Literal["promote", "rollback", "unpin", "experiment"],
     version: int,
     predecessor: int | None,
     decided_by: str | None,
     reason: str | None,
 ) -> None:
-    """Enter in `model_decisions` what was done, with the champion after and before it."""
+    """Enter in `model_decisions` what was done, with the champion after and before it.
+
+    Of an experiment, which changes no champion: with the challenger, and the champion it was tried
+    against.
+    """
     connection.execute(_ENTER_DECISION, (action, version, predecessor, decided_by, reason))
 
 

@@ -30,6 +30,9 @@ SELECT predecessor FROM model_decisions
 WHERE action = 'promote' AND version = %s ORDER BY id DESC LIMIT 1
 """
 
+# What makes a version the champion.
+_MAKES = {"promote", "rollback"}
+
 _DECISIONS = """
 SELECT action, version, predecessor, decided_by, reason, decided_at FROM model_decisions
 ORDER BY id DESC
@@ -42,14 +45,14 @@ class Entry:
 
     Attributes:
         action: What was done.
-        version: The champion after it.
-        predecessor: The champion before it.
+        version: The champion after it; of an experiment, the challenger.
+        predecessor: The champion before it; of an experiment, whom it was tried against.
         decided_by: Who, by hand; None: the gate.
         reason: In their words; the gate's is its verdict.
         decided_at: When, UTC.
     """
 
-    action: Literal["promote", "rollback", "unpin"]
+    action: Literal["promote", "rollback", "unpin", "experiment"]
     version: int
     predecessor: int | None
     decided_by: str | None
@@ -71,7 +74,7 @@ def pin(connection: psycopg.Connection) -> Entry | None:
 
 def is_by_hand(connection: psycopg.Connection) -> bool:
     """Whether the champion was made so by a person, who may have overruled the gate."""
-    made = next((entry for entry in decisions(connection) if entry.action != "unpin"), None)
+    made = next((one for one in decisions(connection) if one.action in _MAKES), None)
     return made is not None and made.decided_by is not None
 
 

@@ -12,9 +12,6 @@ import dagster as dg
 from moovitamix.resources import Cache, Lake, Warehouse
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from moovitamix.serve.generations import Generation
     from moovitamix.serve.publish import Publication, Written
 
 _CHAMPION_AND_MATRIX = ["champion_model", "user_item_matrix"]
@@ -62,62 +59,36 @@ def generation(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Publish a new generation; until it is verified, readers see the one before."""
     from moovitamix.recommend.artifacts import load_current_matrix
-    from moovitamix.recommend.champion import load_champion, read_recent_plays
-    from moovitamix.serve.catalogue import read_catalogue, read_wanted_releases
-    from moovitamix.serve.catch_up import catch_up
-    from moovitamix.serve.fold import Folding
-    from moovitamix.serve.publish import publish_generation
-    from moovitamix.settings import get_settings
-    from moovitamix.warehouse.feedback import read_hides
-
-    def hides_now() -> "pl.DataFrame":
-        with warehouse.connect() as connection:
-            return read_hides(connection)
+    from moovitamix.recommend.champion import load_champion
+    from moovitamix.serve.experiment import republish_experiment
+    from moovitamix.serve.whole import publish_version
 
     store = lake.open()
-    with warehouse.hold_erasures(), cache.connect() as client:
-        champion, matrix = load_champion(warehouse, store), load_current_matrix(store)
-        catalogue = read_catalogue(warehouse)
-        releases = read_wanted_releases(warehouse, champion, matrix, catalogue)
-        folding = Folding.prepare(champion, matrix, catalogue, releases)
-
-        def replay(generation: "Generation") -> None:
-            caught_up = catch_up(
-                warehouse.connect,
-                client,
-                cache.prefix,
-                generation,
-                folding,
-                get_settings().present,
-                tell=context.log.info,
-            )
-            told.append(caught_up.users)
-
-        told: list[int] = []
-        published = publish_generation(
-            client,
-            cache.prefix,
-            champion=champion,
-            matrix=matrix,
-            catalogue=catalogue,
-            tell=context.log.info,
-            recent=read_recent_plays(warehouse, champion, matrix),
-            releases=releases,
-            replay=replay,
-            hides_now=hides_now,
-        )
+    with cache.connect() as client:
+        with warehouse.hold_erasures():
+            champion, matrix = load_champion(warehouse, store), load_current_matrix(store)
+            tell = context.log.info
+            whole = publish_version(warehouse, client, cache.prefix, champion, matrix, tell)
+        del champion, matrix  # the challenger needs the memory
+        told = republish_experiment(warehouse, store, client, cache.prefix, tell)
+    context.log.info(told)
+    published = whole.publication
     by_tier = {f"users by {tier}": count for tier, count in published.users_by_tier.items()}
-    more = {**by_tier, "keys with repeats": published.repeats.keys}
-    more["hidden tracks"] = len(catalogue.hides)
-    more["new releases"] = 0 if releases is None else len(releases.tracks)
-    more["users with newer listens"] = sum(told)
+    more: dict[str, int | str] = {**by_tier, "keys with repeats": published.repeats.keys}
+    more["hidden tracks"] = whole.hidden
+    more["new releases"] = whole.releases
+    more["users with newer listens"] = whole.caught_up
+    more["experiment"] = told
     yield _materialized("user_top_n", published, published.users, more)
     yield _materialized("similar_tracks", published, published.tracks)
     yield _materialized("popular_tracks", published, published.popular)
 
 
 def _materialized(
-    key: str, published: "Publication", written: "Written", more: dict[str, int] | None = None
+    key: str,
+    published: "Publication",
+    written: "Written",
+    more: dict[str, int | str] | None = None,
 ) -> dg.MaterializeResult[Any]:
     generation = published.generation
     metadata: dict[str, Any] = {

@@ -30,7 +30,7 @@ def open_redis(address: str) -> redis.Redis:
     client = redis.Redis.from_url(address, socket_connect_timeout=_SECONDS_TO_CONNECT)
     try:
         client.ping()
-        if _is_of_a_cluster(client):
+        if is_of_a_cluster(client):
             client.close()
             cluster = redis.RedisCluster.from_url(
                 address, socket_connect_timeout=_SECONDS_TO_CONNECT
@@ -45,7 +45,10 @@ def open_redis(address: str) -> redis.Redis:
     return client
 
 
-def _is_of_a_cluster(client: redis.Redis) -> bool:
+def is_of_a_cluster(client: redis.Redis) -> bool:
+    """Whether a client is of a cluster or one of its nodes; False where it may not ask."""
+    if isinstance(cast("object", client), redis.RedisCluster):
+        return True
     try:
         told = cast("dict[str, int]", client.info("cluster"))
     except redis.ResponseError:  # this user may not ask, or a proxy does not know the command
@@ -57,6 +60,6 @@ def is_cluster(address: str) -> bool:
     """Whether the address is that of a node of a cluster; False where nobody answers there."""
     with redis.Redis.from_url(address, socket_connect_timeout=_SECONDS_TO_CONNECT) as client:
         try:
-            return _is_of_a_cluster(client)
+            return is_of_a_cluster(client)
         except redis.RedisError:
             return False

@@ -124,6 +124,20 @@ def keys_matching(client: redis.Redis, pattern: str) -> Iterator[list[bytes]]:
         yield list(dict.fromkeys(batch))  # SCAN may name a key twice
 
 
+def genres_of(client: redis.Redis, prefix: str, generation: str) -> Iterator[int]:
+    """The genres that have a list, when nothing else tells them: goes through all keys.
+
+    Raises:
+        StoreUnavailable: When Redis does not answer.
+    """
+    with redis_answering():
+        for batch in keys_matching(client, f"{prefix}:{generation}:p:*"):
+            for key in batch:
+                genre = key.rpartition(b":")[2]
+                if genre.isdigit():
+                    yield int(genre)
+
+
 def living_names(client: redis.Redis, prefix: str) -> set[str]:
     """The names of all generations of which there is any key, unfinished ones too.
 

@@ -90,7 +90,7 @@ def make_current(client: redis.Redis, prefix: str, generation: Generation) -> No
         )
         if before is not None and before.decode() != generation.name:
             described = cast("bytes | None", client.get(meta_key(prefix, before.decode())))
-            _prolong(client, prefix, described, _present(client) + ROLLBACK_WINDOW)
+            prolong(client, prefix, described, present(client) + ROLLBACK_WINDOW)
 
 
 def renew(client: redis.Redis, prefix: str, *, below: timedelta = RENEW_BELOW) -> Renewal:
@@ -115,13 +115,13 @@ def renew(client: redis.Redis, prefix: str, *, below: timedelta = RENEW_BELOW) -
                 return Renewal(generation=None, renewed=False)
             if current.expires_at - now >= below:
                 if now + left + _LEEWAY < current.expires_at:  # somebody was killed in between
-                    _set_if_same(client, current_key(prefix), name, name, current.expires_at)
+                    set_if_same(client, current_key(prefix), name, name, current.expires_at)
                 return Renewal(generation=current, renewed=False)
             # From what is described, not from now: all who renew at once come to the same end.
             until = current.expires_at + TIME_TO_LIVE
-            renewed = _prolong(client, prefix, described, until, while_current=name)
+            renewed = prolong(client, prefix, described, until, while_current=name)
             if renewed is not None:
-                _set_if_same(client, current_key(prefix), name, name, until)
+                set_if_same(client, current_key(prefix), name, name, until)
                 kept, found = renewed
                 missing = max(0, _expected(client, prefix, kept) - found)
                 return Renewal(generation=kept, renewed=True, missing=missing)
@@ -158,9 +158,9 @@ def switch_to(client: redis.Redis, prefix: str, generation: Generation) -> Gener
         _refuse_in_part(client, prefix, generation)
         described = cast("bytes | None", client.get(meta_key(prefix, generation.name)))
         whole = read_generation(described)
-        until = _present(client) + TIME_TO_LIVE
+        until = present(client) + TIME_TO_LIVE
         if whole is not None and whole.expires_at < until:
-            prolonged = _prolong(client, prefix, described, until)
+            prolonged = prolong(client, prefix, described, until)
             whole = prolonged[0] if prolonged else None
     if whole is None:
         raise NotWhole(
@@ -212,10 +212,10 @@ def _look(
     pipeline.ttl(current_key(prefix))
     pipeline.get(meta_key(prefix, name.decode()))
     left, described = pipeline.execute()
-    return name, timedelta(seconds=left), described, _present(client)
+    return name, timedelta(seconds=left), described, present(client)
 
 
-def _prolong(
+def prolong(
     client: redis.Redis,
     prefix: str,
     described: bytes | None,
@@ -251,13 +251,14 @@ def _prolong(
         found += sum(bool(there) for key, there in answers if _is_counted(key))
     after = msgspec.structs.replace(before, expires_at=until)
     description = meta_key(prefix, before.name)
-    changed = _set_if_same(client, description, described, msgspec.json.encode(after), until)
+    changed = set_if_same(client, description, described, msgspec.json.encode(after), until)
     return (after, found) if changed else None
 
 
-def _set_if_same(
+def set_if_same(
     client: redis.Redis, key: str, before: bytes, after: bytes, until: datetime
 ) -> bool:
+    """Change a key that still is as it was read, and let it live until a moment."""
     deadline = int(until.timestamp())
     return bool(client.eval(_SET_IF_SAME, 1, key, before, after, deadline))
 
@@ -280,6 +281,7 @@ def _expected(client: redis.Redis, prefix: str, generation: Generation) -> int:
     return sum(generation.keys.values()) + sum(map(int, added))
 
 
-def _present(client: redis.Redis) -> datetime:
+def present(client: redis.Redis) -> datetime:
+    """The server's time, UTC."""
     seconds, _ = client.time()
     return datetime.fromtimestamp(seconds, UTC)

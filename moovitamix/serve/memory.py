@@ -1,8 +1,9 @@
-"""Whether the memory of Redis is enough for three generations, and is kept.
+"""Whether the memory of Redis is enough for the generations in it, and is kept.
 
 Three, because there are that many at a switch: the one served, the one being written, and the one
-before, which can still be gone back to. What a generation is, is told in `generations.py`. Nothing
-is changed here, and a cluster, whose memory is that of many servers, is not examined.
+before, which can still be gone back to; more while an experiment runs. What a generation is, is
+told in `generations.py`. Nothing is changed here, and a cluster, whose memory is that of many
+servers, is not examined.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import redis
 from moovitamix.serve.generations import read_current, redis_answering
 
 GENERATIONS = 3
+# While an experiment runs: of each arm the one served and the one before; and one being written.
+EXPERIMENT_GENERATIONS = 5
 KEEPING_POLICY = "noeviction"
 
 _SAMPLED_KEYS = 2_000
@@ -91,8 +94,13 @@ def _usages(client: redis.Redis, keys: Sequence[bytes]) -> list[int]:
     return [usage or 0 for usage in cast("list[int | None]", pipeline.execute())]
 
 
-def memory_concerns(memory: Memory) -> list[str]:
-    """What may go wrong, a sentence each with what to do; none when all is well."""
+def memory_concerns(memory: Memory, *, generations: int = GENERATIONS) -> list[str]:
+    """What may go wrong, a sentence each with what to do; none when all is well.
+
+    Args:
+        memory: As it was found.
+        generations: How many have to fit.
+    """
     concerns = []
     if memory.policy != KEEPING_POLICY:
         concerns.append(
@@ -100,10 +108,10 @@ def memory_concerns(memory: Memory) -> list[str]:
             f"Set it to {KEEPING_POLICY}."
         )
     if memory.limit and memory.generation is not None:
-        needed = GENERATIONS * memory.generation + memory.others
+        needed = generations * memory.generation + memory.others
         if needed > memory.limit:
             concerns.append(
-                f"Its maxmemory is {_mib(memory.limit)}; {GENERATIONS} generations of the present "
+                f"Its maxmemory is {_mib(memory.limit)}; {generations} generations of the present "
                 f"size ({_mib(memory.generation)}) and what else is there need {_mib(needed)}. "
                 f"Set maxmemory to {_mib(needed + needed // 5)} or more."
             )

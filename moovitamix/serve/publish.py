@@ -64,7 +64,7 @@ class Publication:
     """What a publication has put in the cache.
 
     Attributes:
-        generation: Now current.
+        generation: Now current, where that was asked for.
         users: Lists of users with listens.
         repeats: Lists of the users whom ALS knows, with what they have heard.
         tracks: Lists of similar tracks.
@@ -94,6 +94,7 @@ def publish_generation(
     list_length: int = LIST_LENGTH,
     replay: Callable[[Generation], None] = lambda _: None,
     hides_now: Callable[[], pl.DataFrame] | None = None,
+    current: bool = True,
 ) -> Publication:
     """Write a generation in full, verify it, make it current.
 
@@ -118,6 +119,7 @@ def publish_generation(
         replay: Brings lists up to what was told since the matrix was made (`catch_up.py`): called
             before the switch, and again after it, for what was told meanwhile.
         hides_now: Reads what is hidden once all is written: `catalogue` may be older than that.
+        current: Whether it is made current; else it is there beside what is, for an experiment.
 
     Raises:
         NothingToDo: When the matrix was not made as the champion needs it.
@@ -126,7 +128,7 @@ def publish_generation(
     """
     if matrix.parameters != champion.matrix_parameters:
         raise NothingToDo(
-            f"The current matrix was made with {matrix.parameters}, v{champion.version} needs "
+            f"The matrix was made with {matrix.parameters}, v{champion.version} needs "
             f"{champion.matrix_parameters}. Materialize `user_item_matrix` again: `moovitamix run`."
         )
     rankings = Rankings(
@@ -159,11 +161,12 @@ def publish_generation(
                 hide_since(client, prefix, generation, known=catalogue.hides, now=hides_now())
             replay(generation)
 
-        generation = writer.make_current(bring_up_to_date)
+        finish = writer.make_current if current else writer.finish
+        generation = finish(bring_up_to_date)
     try:
         replay(generation)
-    except StoreUnavailable as error:  # it is current; the API looks for what was missed
-        tell(f"Listens told while {generation.name} was made current may be missing: {error}")
+    except StoreUnavailable as error:  # it is there; the API looks for what was missed
+        tell(f"Listens told while {generation.name} was finished may be missing: {error}")
     return Publication(
         generation=generation,
         users=users,

@@ -162,17 +162,29 @@ class GenerationWriter:
     def make_current(
         self, before_switch: Callable[[Generation], None] = lambda _: None
     ) -> Generation:
-        """Verify, then serve this generation instead of the one before, by one SET.
+        """Finish, then serve this generation instead of the one before, by one SET.
 
         The predecessor's keys are then made to live for at least the rollback window.
 
         Args:
-            before_switch: Called when all is written and described: from then on whoever changes
-                lists of all generations finds this one too, so here is read what has changed
-                before.
+            before_switch: As of `finish`.
 
         Raises:
             IncompleteGeneration: As `verify`; the one before stays current.
+        """
+        self.finish(before_switch)
+        make_current(self._client, self._prefix, self._generation)
+        return self._generation
+
+    def finish(self, at_last: Callable[[Generation], None] = lambda _: None) -> Generation:
+        """Verify, then describe this generation: it is whole, and can be served beside another.
+
+        Args:
+            at_last: Called when all is written and described: from then on whoever changes lists of
+                all generations finds this one too, so here is read what has changed before.
+
+        Raises:
+            IncompleteGeneration: As `verify`.
         """
         self.verify()
         name = self._generation.name
@@ -183,9 +195,8 @@ class GenerationWriter:
                 exat=self._deadline,
             )
         enter(self._client, self._prefix, self._generation)
-        before_switch(self._generation)
+        at_last(self._generation)
         self._switching = True  # from here on readers may be in it, whatever we hear of it
-        make_current(self._client, self._prefix, self._generation)
         return self._generation
 
     def _keys(self, kind: Kind, ids: NDArray[np.int64]) -> list[bytes]:

@@ -70,12 +70,14 @@ model_decisions = Table(
         "version",
         ForeignKey("model_versions.version", ondelete="CASCADE"),
         nullable=False,
-        comment="The champion after it.",
+        comment="The champion after it; of an experiment, the challenger.",
     ),
     Column("predecessor", BigInteger, comment="The champion before it."),
     Column("decided_by", Text, comment="Who, by hand; null: the gate."),
     Column("reason", Text),
     Column("decided_at", OurMoment, nullable=False, server_default=text("now()")),
-    CheckConstraint("action IN ('promote', 'rollback', 'unpin')", name="known_action"),
+    CheckConstraint(
+        "action IN ('promote', 'rollback', 'unpin', 'experiment')", name="known_action"
+    ),
     comment="What made a version the champion, and what pins it.",
 )

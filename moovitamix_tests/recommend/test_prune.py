@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.recommend import artifacts, prune, registry, succession
+from moovitamix.recommend import artifacts, experiments, prune, registry, succession
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als
 from moovitamix.recommend.matrix import MatrixParameters, UserItemMatrix
 from moovitamix.recommend.matrix_building import build_matrix
@@ -40,6 +40,26 @@ def test_the_newest_the_young_and_the_protected_are_kept_and_no_other(
         if place >= versions and NOW - one.created_at > timedelta(days=days) and one.version != 1
     }
     assert {one.version for one in gone} == expected
+
+
+def test_the_challenger_of_an_experiment_keeps_its_files_until_it_ends(
+    platform: Platform, store: LakeStore
+) -> None:
+    with platform.warehouse.connect() as connection:
+        begun = experiments.begin(
+            connection, champion=6, challenger=2, share=0.5, salt="s", by="Zoë"
+        )
+    prune.remove_old(platform.warehouse, store, NOTHING)
+    with platform.warehouse.connect() as connection:
+        artifact = registry.find(connection, 2).artifact
+    assert artifacts.load_model(store, artifact)
+    with platform.warehouse.connect() as connection:
+        assert registry.find(connection, 3).artifact_removed_at is not None
+        experiments.conclude(
+            connection, begun, verdict="cannot tell", reason="", figures={}, by="Zoë"
+        )
+    prune.remove_old(platform.warehouse, store, NOTHING)
+    assert not store.exists(f"{artifact}/als.npz")
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,13 @@ from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.new_releases import ReleaseParameters
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve import assets, checks
+from moovitamix.serve.arms import served_generations
 from moovitamix.serve.codec import decode_list, encode_list
 from moovitamix.serve.generations import Kind, current_key, key_of, read_current
 from moovitamix.serve.recommender import Recommender
 from moovitamix.settings import get_settings
 from moovitamix_tests.serve.http.serving import fill
+from moovitamix_tests.serve.tried import register_rivals, start
 from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World, plays
 
 Fault = Callable[[redis.Redis, str], None]
@@ -58,6 +60,25 @@ def materialize(
     resources: dict[str, object], instance: dg.DagsterInstance
 ) -> dg.ExecuteInProcessResult:
     return dg.materialize([assets.generation], instance=instance, resources=resources)
+
+
+def test_while_an_experiment_runs_both_arms_are_published_and_the_champion_stays_current(
+    resources: dict[str, object], valkey: redis.Redis, warehouse: Warehouse, world: World
+) -> None:
+    lake = resources["lake"]
+    assert isinstance(lake, Lake)
+    rivals = register_rivals(world, warehouse, lake)
+    with dg.DagsterInstance.ephemeral() as instance:
+        materialize(resources, instance)
+        _, first = start(warehouse, lake, valkey, rivals.alike)
+        result = materialize(resources, instance)
+        served = served_generations(valkey, NAMESPACE)
+        assert served["champion"].model_version == 1
+        assert served["challenger"].model_version == rivals.alike
+        assert served["challenger"].name != first.name
+        told = result.asset_materializations_for_node("generation")[0].metadata["experiment"]
+        assert served["challenger"].name in str(told.value)
+        assert all(verdicts(resources, instance).values())
 
 
 def verdicts(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moovitamix.serve.http.live import Ranked
+from moovitamix.serve.http.serving import Told
 from moovitamix.serve.http.tracks import Tracks
 
 Tier = Literal[
@@ -28,7 +29,7 @@ Tier = Literal[
 ]
 
 # What an answer may lack, told in `degraded` when it does.
-Lack = Literal["redis", "postgres", "model", "names"]
+Lack = Literal["redis", "postgres", "model", "names", "challenger"]
 
 
 class Source(NamedTuple):
@@ -38,11 +39,13 @@ class Source(NamedTuple):
         model_version: Of the registry; None when nothing was ever published.
         generation: Its name.
         generated_at: When it was published.
+        experiment: Of the experiment that runs, for a user's answer.
     """
 
     model_version: int | None
     generation: str | None
     generated_at: datetime | None
+    experiment: Told | None = None
 
 
 class Picker:
@@ -173,6 +176,8 @@ def tail(tier: Tier, source: Source, degraded: list[Lack]) -> bytes:
         "generation": source.generation,
         "generated_at": source.generated_at,
     }
+    if source.experiment is not None:
+        told["experiment"] = source.experiment
     if degraded:
         told["degraded"] = degraded
     return b"," + msgspec.json.encode(told)[1:-1]

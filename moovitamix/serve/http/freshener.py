@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -21,6 +22,7 @@ import psycopg
 import redis
 
 from moovitamix.errors import MoovitaMixError
+from moovitamix.serve.arms import decode_experiment, experiment_key
 from moovitamix.serve.catch_up import catch_up, fold_users
 from moovitamix.serve.generations import (
     Generation,
@@ -38,10 +40,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Served = list[tuple[Generation, "Folding"]]
+
 # Seconds between two looks for what was missed, and after a store has failed.
 EVERY = 10.0
 _AFTER_FAILURE = 1.0
 _USERS_AT_ONCE = 64
+_REMEMBERED = 4
 # Seconds until Postgres is given up; an erasure may have to be waited for.
 _PATIENCE = 30.0
 
@@ -89,7 +94,7 @@ class Freshener:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._looked = _Looked()
-        self._known: tuple[Generation, float] | None = None
+        self._known: dict[str, tuple[Generation, float]] = {}
 
     def start(self) -> None:
         """Go on in the background until `stop`."""
@@ -144,21 +149,21 @@ class Freshener:
 
     def _turn(self, stores: _Stores) -> None:
         """One batch of those who wait; then a look, when one is due."""
-        folding = self._world.folding
         due = time.monotonic() - self._looked.at > EVERY
-        if folding is None or not (self._told or due):
+        if self._world.folding is None or not (self._told or due):
             return
-        generation = self._served(stores.client, folding)
-        if generation is None:
+        served = self._served(stores.client)
+        if not served:
             self._told.clear()  # who waits is found when there is something to fold in by
             return
-        if self._looked.where != (generation.name, folding):
-            self._looked = _Looked(where=(generation.name, folding))
+        where = tuple((generation.name, folding) for generation, folding in served)
+        if self._looked.where != where:
+            self._looked = _Looked(where=where)
             due = True
         with self._warehouse.hold_erasures_over(stores.connection):
-            self._fold_waiting(stores, generation, folding)
+            self._fold_waiting(stores, served)
             if due:
-                self._look(stores, generation, folding)
+                self._look(stores, served)
 
     def _open(self, stack: ExitStack) -> _Stores:
         client = stack.enter_context(closing(self._connect()))
@@ -168,40 +173,42 @@ class Freshener:
         connection.autocommit = True
         return _Stores(client, connection)
 
-    def _fold_waiting(self, stores: _Stores, generation: Generation, folding: Folding) -> None:
+    def _fold_waiting(self, stores: _Stores, served: Served) -> None:
         users = list(islice(tuple(self._told), _USERS_AT_ONCE))
         if not users:
             return
         # Taken out first: what is told from here on is to be folded in once more.
         since = min(self._told.pop(user) for user in users)
         self._listener.waiting(len(self._told))
-        fold_users(
-            stores.connection,
-            stores.client,
-            self._prefix,
-            generation,
-            folding,
-            _present(),
-            users,
-        )
+        for generation, folding in served:
+            fold_users(
+                stores.connection,
+                stores.client,
+                self._prefix,
+                generation,
+                folding,
+                _present(),
+                users,
+            )
         self._listener.folded_in(len(users), time.monotonic() - since)
 
-    def _look(self, stores: _Stores, generation: Generation, folding: Folding) -> None:
+    def _look(self, stores: _Stores, served: Served) -> None:
         servers = _servers(stores.client)
         if servers != self._looked.servers:  # a Redis that was restarted has what it had once
             self._looked = _Looked(where=self._looked.where, servers=servers)
         row = stores.connection.execute("SELECT max(mark) FROM activity_marks").fetchone()
-        caught_up = catch_up(
-            self._warehouse.connect,
-            stores.client,
-            self._prefix,
-            generation,
-            folding,
-            _present,
-            after=self._looked.after,
-        )
-        if caught_up.users:
-            log.info("The lists of %d users were brought up to date.", caught_up.users)
+        for generation, folding in served:
+            caught_up = catch_up(
+                self._warehouse.connect,
+                stores.client,
+                self._prefix,
+                generation,
+                folding,
+                _present,
+                after=self._looked.after,
+            )
+            if caught_up.users:
+                log.info("The lists of %d users were brought up to date.", caught_up.users)
         # A mark is given before it is committed: the next look begins where this one began.
         self._looked = _Looked(
             at=time.monotonic(),
@@ -211,22 +218,39 @@ class Freshener:
             newest=0 if row is None or row[0] is None else int(row[0]),
         )
 
-    def _served(self, client: redis.Redis, folding: Folding) -> Generation | None:
-        """What is current, when it was made by the factors that are loaded."""
+    def _served(self, client: redis.Redis) -> Served:
+        """What is served, of each arm of an experiment, and made by the factors that are loaded."""
+        world = self._world
         with redis_answering():
-            name = cast("bytes | None", client.get(current_key(self._prefix)))
-            if name is None:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.get(current_key(self._prefix))
+            pipeline.get(experiment_key(self._prefix))
+            name, told = pipeline.execute()
+        experiment = decode_experiment(told)
+        names = [] if name is None else [name.decode()]
+        if experiment is not None:
+            names.append(experiment.generation)
+        return [
+            (generation, folding)
+            for generation in map(partial(self._described, client), names)
+            for folding in (world.folding, world.folding_challenger)
+            if generation is not None
+            and folding is not None
+            and generation.model_version == folding.champion.version
+        ]
+
+    def _described(self, client: redis.Redis, name: str) -> Generation | None:
+        """The description of a generation. Its life may be prolonged: it is read now and then."""
+        known = self._known.get(name)
+        if known is None or time.monotonic() > known[1]:
+            with redis_answering():
+                value = cast("bytes | None", client.get(meta_key(self._prefix, name)))
+            found = read_generation(value)
+            if found is None:
                 return None
-            known = self._known
-            if known is None or known[0].name != name.decode() or time.monotonic() > known[1]:
-                found = read_generation(
-                    cast("bytes | None", client.get(meta_key(self._prefix, name.decode())))
-                )
-                if found is None:
-                    return None
-                # Its life may be prolonged: it is read again now and then.
-                known = self._known = (found, time.monotonic() + EVERY)
-        return known[0] if known[0].model_version == folding.champion.version else None
+            known = found, time.monotonic() + EVERY
+            self._known = {**dict(list(self._known.items())[-_REMEMBERED:]), name: known}
+        return known[0]
 
 
 class _Looked:
@@ -234,7 +258,7 @@ class _Looked:
 
     Args:
         at: By `time.monotonic`.
-        where: The generation's name, and what was folded in by.
+        where: The names of generations, and what was folded in by.
         servers: Which Redis servers, and since which start of theirs.
         after: The next look is for marks above this.
         newest: The newest mark when the last look began.
@@ -243,7 +267,7 @@ class _Looked:
     def __init__(
         self,
         at: float = float("-inf"),
-        where: tuple[str, Folding] | None = None,
+        where: tuple[tuple[str, Folding], ...] = (),
         servers: frozenset[str] = frozenset(),
         after: int = 0,
         newest: int = 0,

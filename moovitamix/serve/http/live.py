@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from moovitamix.errors import NothingToDo
-from moovitamix.recommend import archive, registry
-from moovitamix.recommend.artifacts import load_model
-from moovitamix.recommend.blend import BlendParameters, blended
-from moovitamix.recommend.champion import Champion, load_champion, read_recent_plays
+from moovitamix.recommend.blend import blended
+from moovitamix.recommend.champion import (
+    Champion,
+    load_champion,
+    load_version,
+    read_recent_plays,
+)
 from moovitamix.recommend.matrix import UserItemMatrix, in_columns, rows_of
-from moovitamix.recommend.new_releases import ReleaseParameters
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
@@ -239,20 +241,6 @@ def _version(warehouse: Warehouse, lake: LakeStore, version: int | None) -> Cham
     if version is None:
         return load_champion(warehouse, lake)
     try:
-        with warehouse.connect() as connection:
-            found = registry.find(connection, version)
+        return load_version(warehouse, lake, version)
     except NothingToDo:
         return load_champion(warehouse, lake)
-    model = load_model(lake, found.artifact)
-    if model.matrix_fingerprint != found.matrix_fingerprint:
-        raise archive.damaged("ALS model", f"{found.artifact} is not that of v{found.version}")
-    blend = BlendParameters.of(found.parameters)
-    return Champion(
-        found.version,
-        found.algorithm,
-        found.provisional,
-        found.as_of,
-        model,
-        blend,
-        ReleaseParameters.of(found.parameters),
-    )

@@ -24,7 +24,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _KEYS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 _STATES: tuple[State, ...] = ("closed", "half-open", "open")
-PARTS = ("snapshot", "popular", "names", "removals", "model")
+PARTS = ("snapshot", "popular", "names", "removals", "model", "challenger")
 
 
 class Metrics(Observer, Reads, Watcher, Listener):

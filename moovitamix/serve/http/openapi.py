@@ -22,6 +22,7 @@ from moovitamix.serve.http.feedback_events import EventFault, FeedbackBatch, Fee
 from moovitamix.serve.http.gate import OPEN_PATHS
 from moovitamix.serve.http.openapi_writes import write_paths, write_schemas
 from moovitamix.serve.http.problems import MEDIA_TYPE
+from moovitamix.serve.http.serving import Told
 from moovitamix.settings import get_settings
 
 _INT64 = {"type": "integer", "format": "int64", "minimum": -(1 << 63), "maximum": (1 << 63) - 1}
@@ -63,6 +64,7 @@ class Recommendations(TrackList, kw_only=True):
     """What a user hears next."""
 
     user_id: int
+    experiment: Told | msgspec.UnsetType = msgspec.UNSET
 
 
 class SimilarTracks(TrackList, kw_only=True):

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError
 
 from moovitamix.errors import StoreUnavailable
+from moovitamix.serve.arms import decode_experiment, experiment_key
 from moovitamix.serve.generations import (
     Generation,
     Kind,
@@ -24,10 +25,14 @@ from moovitamix.serve.generations import (
     read_generation,
 )
 from moovitamix.serve.http.breaker import Breaker, BreakerParameters, State
+from moovitamix.serve.http.serving import Found, Serving
 
 log = logging.getLogger(__name__)
 
 Wanted = tuple[Kind, int]
+
+# Whose lists, which ones, and who waits for them.
+_Waiting = tuple[int | None, Sequence[Wanted], asyncio.Future[Any]]
 
 # A Redis that takes longer is as good as gone: the answer does not need it.
 ANSWER_WITHIN = 0.25
@@ -67,11 +72,12 @@ class Observer:
 
 
 class ListReader:
-    """Reads values of the generation that is current at the moment of reading.
+    """Reads values of the generation that serves a user at the moment of reading.
 
-    `current` is read in the same MGET as the lists, which were asked for under the name that was
-    current last: when it has moved on meanwhile, they are asked for once more under the new
-    one. So one round trip does, and lists never come from two generations.
+    `current`, and which experiment runs, is read in the same MGET as the lists, which were asked
+    for under the names that were served last: when these have moved on meanwhile, they are asked
+    for once more under the new ones. So one round trip does, and the lists of an answer never come
+    from two generations.
 
     Args:
         client: Answers bytes, has time limits, and does not try again by itself.
@@ -98,8 +104,9 @@ class ListReader:
         self._observer = observer or Observer()
         self._on_generation = on_generation
         self._current = current_key(prefix)
-        self._generation: Generation | None = None
-        self._waiting: deque[tuple[Sequence[Wanted], asyncio.Future[Any]]] = deque()
+        self._experiment = experiment_key(prefix)
+        self._serving: Serving | None = None
+        self._waiting: deque[_Waiting] = deque()
         self._scheduled = False
         self._on_the_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,12 +117,14 @@ class ListReader:
     @property
     def generation(self) -> Generation | None:
         """The generation found current last."""
-        return self._generation
+        return None if self._serving is None else self._serving.champion
 
     def read(
-        self, wanted: Sequence[Wanted]
-    ) -> asyncio.Future[tuple[Generation, list[bytes | None]] | None]:
+        self, wanted: Sequence[Wanted], user: int | None = None
+    ) -> asyncio.Future[Found | None]:
         """The values of some lists and the generation they are from; None when there is none.
+
+        For a user it is the generation of their arm while an experiment runs, else the current one.
 
         The future raises `StoreUnavailable` when Redis does not answer in time, or has not lately.
         """
@@ -124,7 +133,7 @@ class ListReader:
         if not self.breaker.closed:
             future.set_exception(_gone())
             return future
-        self._waiting.append((wanted, future))
+        self._waiting.append((user, wanted, future))
         if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._send)
@@ -141,33 +150,30 @@ class ListReader:
             batch, keys = [], 0
             while self._waiting and keys < _KEYS_A_BATCH:
                 batch.append(self._waiting.popleft())
-                keys += len(batch[-1][0])
+                keys += len(batch[-1][1])
             self._on_the_way += 1
             task = asyncio.get_running_loop().create_task(self._answer(batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, batch: list[tuple[Sequence[Wanted], asyncio.Future[Any]]]) -> None:
+    async def _answer(self, batch: list[_Waiting]) -> None:
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                generation, values = await self._fetch([w for wanted, _ in batch for w in wanted])
+                found = await self._fetch(batch)
         except Exception as error:
             # Whatever it is: who waits here has to be answered, by another tier.
             if not isinstance(error, RedisError | OSError | TimeoutError):
                 log.exception("Reading from Redis failed")
             self._observer.store_failed("redis")
             self.breaker.failed()
-            for _, future in batch:
+            for *_, future in batch:
                 if not future.done():
                     future.set_exception(_gone())
         else:
             self.breaker.succeeded()
-            place = 0
-            for wanted, future in batch:
+            for (*_, future), own in zip(batch, found, strict=True):
                 if not future.done():  # it is when its request was given up
-                    own = values[place : place + len(wanted)]
-                    future.set_result(None if generation is None else (generation, own))
-                place += len(wanted)
+                    future.set_result(own)
         finally:
             self._on_the_way -= 1
             if not self.breaker.closed:
@@ -177,37 +183,54 @@ class ListReader:
 
     def _give_up(self) -> None:
         waiting, self._waiting = self._waiting, deque()
-        for _, future in waiting:
+        for *_, future in waiting:
             if not future.done():
                 future.set_exception(_gone())
 
-    async def _fetch(
-        self, wanted: Sequence[Wanted]
-    ) -> tuple[Generation | None, list[bytes | None]]:
+    async def _fetch(self, batch: Sequence[_Waiting]) -> Sequence[Found | None]:
         for _ in range(3):
-            known = self._generation
+            known = self._serving
             if known is None:
                 known = await self._look()
                 if known is None:
-                    return None, []
-            keys: list[str | bytes] = [self._current]
-            keys += [key_of(self._prefix, known.name, kind, item) for kind, item in wanted]
+                    break
+            watched = known.watched(self._prefix)
+            keys: list[str | bytes] = [self._current, self._experiment, *watched]
+            answering = [known.answers(user) for user, *_ in batch]
+            for (generation, _), (_, wanted, _) in zip(answering, batch, strict=True):
+                name = generation.name
+                keys += [key_of(self._prefix, name, kind, item) for kind, item in wanted]
             self._observer.batch(len(keys))
-            current, *values = await self._get(keys)
-            if current is not None and current.decode() == known.name:
-                return known, values
-            self._generation = None
-        return None, []  # nobody publishes that fast: something else writes there
+            current, experiment, *values = await self._get(keys)
+            place = len(watched)
+            if known.holds(current, experiment, values[:place]):
+                found = []
+                for (generation, told), (_, wanted, _) in zip(answering, batch, strict=True):
+                    own = values[place : place + len(wanted)]
+                    found.append(Found(generation, own, told))
+                    place += len(wanted)
+                return found
+            self._serving = None
+        return [None] * len(batch)  # nobody publishes that fast: something else writes there
 
-    async def _look(self) -> Generation | None:
+    async def _look(self) -> Serving | None:
         name = await self._client.get(self._current)
         if name is None:
             return None
-        found = read_generation(await self._client.get(meta_key(self._prefix, name.decode())))
-        if found is not None:
-            self._generation = found
-            self._on_generation(found)
-        return found
+        found = await self._described(name.decode())
+        if found is None:
+            return None
+        value = await self._client.get(self._experiment)
+        experiment = decode_experiment(value)
+        challenger = None
+        if experiment is not None:
+            challenger = await self._described(experiment.generation)
+        self._serving = Serving(found, value, challenger)
+        self._on_generation(found)
+        return self._serving
+
+    async def _described(self, name: str) -> Generation | None:
+        return read_generation(await self._client.get(meta_key(self._prefix, name)))
 
     async def _get(self, keys: Sequence[str | bytes]) -> list[bytes | None]:
         if not self._cluster:

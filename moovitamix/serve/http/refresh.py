@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC
 from pathlib import Path
@@ -25,8 +25,9 @@ from moovitamix.recommend.popularity import listeners
 from moovitamix.resources import copy_out
 from moovitamix.serve.codec import DamagedValue, decode_list
 from moovitamix.serve.fold import load_folding
-from moovitamix.serve.generations import Generation, key_of, redis_answering
+from moovitamix.serve.generations import Generation, genres_of, key_of, redis_answering
 from moovitamix.serve.http import snapshot
+from moovitamix.serve.http.challenger import Challenger
 from moovitamix.serve.http.live import load_live_model
 from moovitamix.serve.http.tracks import tell_tracks
 from moovitamix.serve.http.world import Counts, Favourites, Origin, World
@@ -107,6 +108,7 @@ class Refresher:
         self._names_for: str | None = None
         self._loaded: tuple[str, int | None] | None = None
         self._generation: Generation | None = None
+        self._challenger = Challenger(world, warehouse, lake)
 
     def start(self) -> None:
         """Load the snapshot, then go on in the background until `stop`."""
@@ -136,6 +138,7 @@ class Refresher:
         """What is popular, when another generation is current; which lives on where none comes."""
         with self._told("popular"), closing(self._connect()) as client:
             generation = renew(client, self._prefix).generation
+            self._challenger.look(client, self._prefix)
             if generation is None:
                 return
             self._generation = generation
@@ -159,6 +162,8 @@ class Refresher:
                 self._names_for = None if generation is None else generation.name
         with self._told("model"):
             self._take_model(generation)
+        with self._told("challenger"):
+            self._challenger.load()
         if not len(self._world.counts.ids):
             with self._told("popular"):
                 self._count_listeners()
@@ -232,7 +237,7 @@ class Refresher:
     def _take_popular(self, client: redis.Redis, generation: Generation) -> None:
         genres = set(self._world.tracks.genre_ids.tolist()) | set(self._world.by_genre)
         if not genres:
-            genres = set(_genres_of(client, self._prefix, generation.name))
+            genres = set(genres_of(client, self._prefix, generation.name))
         by_genre: dict[int, Counts] = {}
         merged: dict[int, float] = {}
         wanted: list[int | str] = ["all", *sorted(genres)]
@@ -295,12 +300,3 @@ class _Told:
         else:
             log.error("%s not brought up to date", self._what, exc_info=error)
         return True
-
-
-def _genres_of(client: redis.Redis, prefix: str, generation: str) -> Iterator[int]:
-    """The genres that have a list, when nothing else tells them: goes through all keys."""
-    with redis_answering():
-        for key in client.scan_iter(match=f"{prefix}:{generation}:p:*", count=5_000):
-            genre = key.rpartition(b":")[2]
-            if genre.isdigit():
-                yield int(genre)

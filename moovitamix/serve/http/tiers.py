@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moovitamix.errors import StoreUnavailable
+from moovitamix.recommend.arms import Arm
 from moovitamix.serve.codec import DamagedValue, TopN, decode_list
 from moovitamix.serve.generations import Generation
 from moovitamix.serve.hides import hidden_ids
@@ -30,6 +31,7 @@ from moovitamix.serve.http.live import LiveModel, Ranked, best_of
 from moovitamix.serve.http.popular_tiers import take_favourites, take_popular
 from moovitamix.serve.http.problems import ProblemError
 from moovitamix.serve.http.reads import ListReader, Wanted
+from moovitamix.serve.http.serving import Told
 from moovitamix.serve.http.world import World
 
 # How many listens are told of each track.
@@ -78,7 +80,7 @@ class Tiers:
         self._world = world
         self._observer = observer or Reads()
         self._beside = Beside()
-        self._end: tuple[Generation | None, list[Lack], bytes] = (None, [], b"")
+        self._ends: dict[Arm | None, tuple[Generation, list[Lack], Told | None, bytes]] = {}
 
     def close(self) -> None:
         """End the threads."""
@@ -91,7 +93,7 @@ class Tiers:
             ProblemError: When a genre is asked for that the catalogue does not have.
         """
         wanted: list[Wanted] = [("u", user), ("r", user)] if ask.repeats else [("u", user)]
-        generation, values, lacks = await self._read(wanted)
+        generation, values, lacks, told = await self._read(wanted, user)
         lists = [self._decoded(value) for value in values]
         own = next((found for found in reversed(lists) if found is not None), None)
         if (
@@ -110,15 +112,15 @@ class Tiers:
                     self._world.tracks.members(ids),
                     own.scores[: ask.limit].tolist(),
                     b"cached top-N",
-                    self._cached_end(generation, lacks),
+                    self._cached_end(generation, lacks, told),
                 )
                 return Answer(body, "cached top-N")
-        return await self._assemble(user, ask, own, generation, lacks)
+        return await self._assemble(user, ask, own, generation, lacks, told)
 
     async def similar(self, track: int, limit: int) -> Answer:
         """The tracks most like one: cached, then by the factors, then popular in its genres."""
         world = self._world
-        generation, values, lacks = await self._read([("t", track)])
+        generation, values, lacks, _ = await self._read([("t", track)])
         found = self._decoded(values[0]) if values else None
         picker = self._picker(Ask(limit=limit, exclude=frozenset((track,))), None)
         if found is not None:
@@ -148,14 +150,18 @@ class Tiers:
         return self._rendered(b"", picker, None, [*lacks, *self._removal_lacks()])
 
     async def _read(
-        self, wanted: list[Wanted]
-    ) -> tuple[Generation | None, list[bytes | None], list[Lack]]:
+        self, wanted: list[Wanted], user: int | None = None
+    ) -> tuple[Generation | None, list[bytes | None], list[Lack], Told | None]:
         lacks = self._removal_lacks()
         try:
-            found = await self._reader.read(wanted)
+            found = await self._reader.read(wanted, user)
         except StoreUnavailable:
-            return None, [], ["redis", *lacks]
-        return (None, [], lacks) if found is None else (*found, lacks)
+            return None, [], ["redis", *lacks], None
+        if found is None:
+            return None, [], lacks, None
+        if found.told is not None and found.told.lost:
+            lacks.append("challenger")
+        return found.generation, found.values, lacks, found.told
 
     def _removal_lacks(self) -> list[Lack]:
         return [] if self._world.removals_known else ["postgres"]
@@ -179,6 +185,7 @@ class Tiers:
         own: TopN | None,
         generation: Generation | None,
         lacks: list[Lack],
+        told: Told | None,
     ) -> Answer:
         world = self._world
         allowed, more_lacks = self._allowed(ask)
@@ -186,7 +193,7 @@ class Tiers:
         noted = await self._noted_of(user, generation, cold=own is None)
         since = frozenset() if ask.repeats else noted.heard
         ask = ask._replace(exclude=ask.exclude | world.hidden.of(user) | noted.hidden | since)
-        live = world.live if user not in world.withdrawn_users else None
+        live, is_of_arm = (None, True) if user in world.withdrawn_users else world.live_for(told)
         known = live is not None and user not in world.erased_users
         heard = live.heard(user) if live and known else np.empty(0, dtype=np.int64)
         picker = self._picker(ask, allowed, frozenset() if ask.repeats else heard.tolist())
@@ -194,6 +201,8 @@ class Tiers:
             picker.take(own.ids, own.scores, "cached top-N")
         if picker.wanting and live and known and live.champion.algorithm == "als":
             found = await self._beside.run(self._rank_live, live, user, ask, allowed)
+            if found is not None and not is_of_arm:
+                lacks.append("challenger")
             if found is not None:
                 picker.take(found.ids, found.scores, "live fold-in")
         if picker.wanting and own is None and not len(heard) and not ask.genres:
@@ -205,12 +214,12 @@ class Tiers:
                 lacks.append("model")
             else:
                 ids = np.array(picker.ids, np.int64)
-                told = await self._beside.run(live.explain, user, ids) if known else None
+                adds = await self._beside.run(live.explain, user, ids) if known else None
                 because = {
                     track: Ranked(listens.ids[:BECAUSE], listens.scores[:BECAUSE])
-                    for track, listens in (told or {}).items()
+                    for track, listens in (adds or {}).items()
                 }
-        return self._rendered(b'"user_id":%d' % user, picker, generation, lacks, because)
+        return self._rendered(b'"user_id":%d' % user, picker, generation, lacks, because, told)
 
     def _rank_live(
         self, live: LiveModel, user: int, ask: Ask, allowed: NDArray[np.bool_] | None
@@ -242,7 +251,7 @@ class Tiers:
             wanted: list[Wanted] = [("x", user), ("h", user)]
             if cold:
                 wanted.append(("g", user))
-            _, values, _ = await self._read(wanted)
+            _, values, _, _ = await self._read(wanted, user)
             if values:
                 hidden, heard = hidden_ids(values[0]), hidden_ids(values[1])
                 stated = self._decoded(values[2]) if cold else None
@@ -295,24 +304,27 @@ class Tiers:
         generation: Generation | None,
         lacks: list[Lack],
         because: dict[int, Ranked] | None = None,
+        told: Told | None = None,
     ) -> Answer:
         tracks = self._world.tracks
-        source = self._source(generation)
+        source = self._source(generation, told)
         body = render(head, tracks, picker.ids, picker.scores, picker.tiers, source, lacks, because)
         return Answer(body, picker.tiers[0] if picker.tiers else "nothing yet")
 
-    def _source(self, generation: Generation | None) -> Source:
+    def _source(self, generation: Generation | None, told: Told | None = None) -> Source:
         if generation is not None:
-            return Source(generation.model_version, generation.name, generation.published_at)
+            return Source(generation.model_version, generation.name, generation.published_at, told)
         origin = self._world.origin
         if origin is not None:
             return Source(origin.model_version, origin.generation, origin.generated_at)
         live = self._world.live
         return Source(None if live is None else live.champion.version, None, None)
 
-    def _cached_end(self, generation: Generation, lacks: list[Lack]) -> bytes:
-        known, lacked, end = self._end
-        if known is not generation or lacked != lacks:
-            end = tail("cached top-N", self._source(generation), lacks)
-            self._end = (generation, lacks, end)
+    def _cached_end(self, generation: Generation, lacks: list[Lack], told: Told | None) -> bytes:
+        arm = None if told is None else told.arm
+        known = self._ends.get(arm)
+        if known is not None and known[:3] == (generation, lacks, told):
+            return known[3]
+        end = tail("cached top-N", self._source(generation, told), lacks)
+        self._ends[arm] = (generation, lacks, told, end)
         return end

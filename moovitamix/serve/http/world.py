@@ -20,6 +20,7 @@ from moovitamix.serve.http.tracks import NO_TRACKS, Tracks
 if TYPE_CHECKING:
     from moovitamix.serve.fold import Folding
     from moovitamix.serve.http.live import LiveModel
+    from moovitamix.serve.http.serving import Told
 
 # After so many seconds without a word from Postgres, answers say that removals may be missing.
 REMOVALS_STALE_AFTER = 60.0
@@ -100,7 +101,9 @@ class World:
         favourites: Stated genres.
         origin: The generation of the counts.
         live: What ranks for users live.
+        live_challenger: The same for the challenger's generation of this name, while there is one.
         folding: What lists of users are made anew by, when something new is known of them.
+        folding_challenger: The same for the challenger's lists, while there is one.
         removals_at: When `removed` was last read, by `time.monotonic`; None: not by this process.
     """
 
@@ -116,7 +119,9 @@ class World:
         self.favourites = Favourites(_NO_IDS, _NO_IDS)
         self.origin: Origin | None = None
         self.live: LiveModel | None = None
+        self.live_challenger: tuple[str, LiveModel] | None = None
         self.folding: Folding | None = None
+        self.folding_challenger: Folding | None = None
         self.removals_at: float | None = None
 
     @property
@@ -124,6 +129,17 @@ class World:
         """Whether `removed` is what Postgres said lately."""
         at = self.removals_at
         return at is not None and time.monotonic() - at < REMOVALS_STALE_AFTER
+
+    def live_for(self, told: Told | None) -> tuple[LiveModel | None, bool]:
+        """What ranks for the users of an arm live, and whether it is the arm's own version.
+
+        The champion's factors rank for the challenger's arm until the challenger's are there.
+        """
+        if told is None or told.arm == "champion" or told.challenger is None:
+            return self.live, True
+        if self.live_challenger is not None and self.live_challenger[0] == told.challenger:
+            return self.live_challenger[1], True
+        return self.live, False
 
     def rank(self) -> None:
         """Make the ranking anew, after names or counts have changed."""
