@@ -14,28 +14,22 @@ from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 from time import process_time
 
 import numpy as np
-import polars as pl
 
-from moovitamix.observe import drift, drift_null
 from moovitamix.observe.drift import Reading
-from moovitamix.observe.drift_model import days_with_hindsight, judge_day
-from moovitamix.observe.drift_null import DriftRules, Null
-from moovitamix.observe.drift_windows import day_number, history_of
-from moovitamix.recommend.als import AlsModel, AlsParameters, bound_regularization, fit_als
-from moovitamix.recommend.matrix import MatrixParameters
-from moovitamix.recommend.matrix_building import build_matrix
-from moovitamix_tests.observe.shifts import FIRST_DAY, SHIFTS, Listened, world
+from moovitamix.observe.drift_plan import DriftRules
+from moovitamix_tests.observe.reader import Reader, fitted
+from moovitamix_tests.observe.shifts import FIRST_DAY, SHIFTS, world
 
 SIZES = {
-    "genre swap": (0.03, 0.05, 0.1, 0.2),
+    "genre swap": (0.03, 0.05, 0.1),
     "activity": (1.1, 1.2, 1.5, 3.0),
-    "new catalogue": (0.03, 0.05, 0.1, 0.2),
-    "popularity flip": (0.05, 0.1, 0.2, 0.3),
-    "stale model": (0.2, 0.4, 0.6, 1.0),
+    "new catalogue": (0.03, 0.05, 0.1),
+    "popularity flip": (0.1, 0.15, 0.2, 0.3),
+    "stale model": (0.2, 0.3, 0.4, 0.6, 1.0),
 }
 
 
@@ -61,29 +55,6 @@ class Tally:
         return f"{self.read:5} {self.warned:7} {self.alarmed:6}   {named}"
 
 
-class Reader:
-    """A champion of a world, and its calibrations by age."""
-
-    def __init__(self, listened: Listened, as_of: date, rules: DriftRules) -> None:
-        self._listened, self._as_of, self._rules = listened, as_of, rules
-        matrix = build_matrix(listened.plays, MatrixParameters(), as_of)
-        self._model: AlsModel = fit_als(matrix, bound_regularization(AlsParameters(), matrix))
-        self._nulls: dict[int, Null] = {}
-
-    def read(self, plays: pl.DataFrame, day: date) -> list[Reading]:
-        """The readings of a day, of these plays."""
-        rules = self._rules
-        history = history_of(plays, self._listened.genres)
-        gap = drift.gap_of(self._as_of, day, rules.days)
-        planned = drift_null.plan(history, day_number(self._as_of), rules, gap)
-        if planned.gap not in self._nulls:
-            judged = list(days_with_hindsight(self._model, plays, days=rules.days, gap=planned.gap))
-            self._nulls[planned.gap] = drift_null.calibrate(history, planned, judged, rules)
-        null = self._nulls[planned.gap]
-        readings, _ = drift.read_shape(history, planned, null, day, rules)
-        return readings + drift.read_model(judge_day(self._model, plays, day), null, rules)
-
-
 def main() -> None:
     """Read all worlds and print."""
     parser = ArgumentParser(description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
@@ -100,7 +71,7 @@ def main() -> None:
     began = process_time()
     for seed in range(asked.first_seed, asked.first_seed + asked.worlds):
         listened = world(seed, days=asked.days + max(asked.ages), listens_a_day=asked.listens)
-        reader = Reader(listened, as_of, rules)
+        reader = Reader(listened, fitted(listened.plays, as_of), rules)
         for age in asked.ages:
             readings = reader.read(listened.plays, as_of + timedelta(days=age))
             tallies["nothing", 0.0, age].add(readings)

@@ -11,20 +11,13 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-import polars as pl
+import numpy as np
 
 from moovitamix.observe import drift_measures as measures
 from moovitamix.observe.drift_features import BY_NAME, FEATURES, OF_MODEL, OF_SHAPE, Feature
 from moovitamix.observe.drift_model import JudgedDay
-from moovitamix.observe.drift_null import (
-    Bound,
-    CannotTell,
-    DriftRules,
-    Null,
-    Plan,
-    base_before,
-    is_listened_to,
-)
+from moovitamix.observe.drift_null import Bound, Null, base_before, is_listened_to
+from moovitamix.observe.drift_plan import CannotTell, DriftRules, Plan
 from moovitamix.observe.drift_shape import Base, shape_values
 from moovitamix.observe.drift_windows import History, Window, day_number
 
@@ -124,11 +117,11 @@ def read_model(
     if fewest < rules.least_users:
         few = f"the day has {fewest} users to judge by, of {rules.least_users} that it takes"
         return cannot_tell(OF_MODEL, few)
-    if not null.score_shares:
+    if not null.rank_shares:
         return [_reading(name, None, null) for name in OF_MODEL]
-    reference = pl.Series(null.score_shares).to_numpy()
-    score = measures.wasserstein(judged.score_shares(), reference, measures.SCORES)
-    values = (float(score[0]), float(judged.ndcg.mean()))
+    reference = np.array(null.rank_shares)
+    ranks = measures.wasserstein(judged.rank_shares(), reference, measures.LOG_RANKS)
+    values = (float(ranks[0]), float(judged.ndcg.mean()))
     return [_reading(name, value, null) for name, value in zip(OF_MODEL, values, strict=True)]
 
 

@@ -97,13 +97,13 @@ FEATURES = (
         least_alarm=0.05,
     ),
     Feature(
-        "score_distribution",
-        "the champion's scores of what was played, Wasserstein",
-        "standard deviations of the score",
+        "score_ranks",
+        "where the champion's scores put what was played, Wasserstein",
+        "standard deviations of log(rank / tracks)",
         worse="up",
         floor="value",
-        least_warning=0.10,
-        least_alarm=0.20,
+        least_warning=0.05,
+        least_alarm=0.10,
         needs_model=True,
     ),
     # The margin by which a refresh may be worse (`recommend/criteria.py`), and twice that.

@@ -19,8 +19,8 @@ COUNTS: Values = np.unique(np.floor(np.geomspace(1, 1e9, 1_200)))
 # Their places on the axis on which they are compared.
 LOG_COUNTS: Values = np.log1p(COUNTS)
 
-# Scores of ALS approximate 1 where something was played and 0 elsewhere.
-SCORES: Values = np.linspace(-0.5, 1.5, 401)
+# Shares of a catalogue, as powers of ten: from one track of ten millions to all of it.
+LOG_RANKS: Values = np.linspace(-7, 0, 281)
 
 
 def count_bins(counts: Values) -> Integers:
@@ -30,11 +30,11 @@ def count_bins(counts: Values) -> Integers:
     return found
 
 
-def score_bins(scores: Values) -> Integers:
-    """The place of each score in `SCORES`; what is beyond the ends is put there."""
-    step = SCORES[1] - SCORES[0]
-    places = np.rint((scores - SCORES[0]) / step).astype(np.int64)
-    found: Integers = np.clip(places, 0, len(SCORES) - 1)
+def rank_bins(shares: Values) -> Integers:
+    """The place of each share of a catalogue, above 0, in `LOG_RANKS`."""
+    step = LOG_RANKS[1] - LOG_RANKS[0]
+    places = np.rint((np.log10(shares) - LOG_RANKS[0]) / step).astype(np.int64)
+    found: Integers = np.clip(places, 0, len(LOG_RANKS) - 1)
     return found
 
 

@@ -1,4 +1,4 @@
-"""How a model does on one day that it has not seen: scores of what was played, and NDCG by user.
+"""How a model does on one day that it has not seen: ranks of what was played, and NDCG by user.
 
 The model is the champion, or its configuration fitted to less, which tells what is usual: with
 hindsight. What counts as far from usual is told in `drift_null.py`.
@@ -13,7 +13,8 @@ from datetime import date, datetime, time, timedelta
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
+from threadpoolctl import threadpool_limits
 
 from moovitamix.errors import NothingToDo
 from moovitamix.observe import drift_measures as measures
@@ -32,7 +33,10 @@ K = EvaluationRules().k
 FITS = 3
 
 _PAIR = ["user_id", "track_id"]
-_USERS_AT_ONCE = 1024
+# Of more users that listened on a day, so many are drawn.
+_MOST_USERS = 2_000
+# Scores in memory at once.
+_SCORES_AT_ONCE = 20_000_000
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,27 +44,27 @@ class JudgedDay:
     """What a model makes of a day.
 
     Attributes:
-        scores: CSR float64 [listeners, len(SCORES)]: distinct tracks by score, of each user who
-            had listened before.
+        ranks: CSR float64 [listeners, len(LOG_RANKS)]: distinct tracks by the share of the
+            catalogue that scores as high, of each user who had listened before.
         ndcg: float64 [judged]: NDCG@10 of each of them who discovered something.
     """
 
-    scores: csr_matrix
+    ranks: csr_matrix
     ndcg: Values
 
     @property
     def listeners(self) -> int:
-        """How many users have scores."""
-        return int(self.scores.shape[0])
+        """How many users have ranks."""
+        return int(self.ranks.shape[0])
 
-    def score_shares(self, weights: Values | None = None) -> Values:
-        """The distribution of scores, [len(SCORES), resamples].
+    def rank_shares(self, weights: Values | None = None) -> Values:
+        """The distribution of ranks, [len(LOG_RANKS), resamples].
 
         Args:
             weights: [listeners, resamples]: how often each counts; None: once.
         """
         drawn = np.ones((self.listeners, 1)) if weights is None else weights
-        return measures.normalised(np.asarray(self.scores.T @ drawn))
+        return measures.normalised(np.asarray(self.ranks.T @ drawn))
 
 
 def judge_day(model: AlsModel, interactions: pl.DataFrame, day: date) -> JudgedDay:
@@ -86,38 +90,57 @@ def judge_day(model: AlsModel, interactions: pl.DataFrame, day: date) -> JudgedD
     pairs = future.select(_PAIR).unique().sort(_PAIR)
     relevant = discoveries(Split("temporal", past, future, before, midnight))
     users = np.intersect1d(pairs["user_id"].unique().to_numpy(), matrix.users)
+    if len(users) > _MOST_USERS:
+        chance = np.random.default_rng(day.toordinal())
+        users = np.sort(chance.choice(users, _MOST_USERS, replace=False))
     values = rows_of(matrix, users, model.tracks)
     own = past.filter(pl.col("user_id").is_in(users))
     if not len(users):
-        return JudgedDay(csr_matrix((0, len(measures.SCORES))), np.zeros(0))
+        return JudgedDay(csr_matrix((0, len(measures.LOG_RANKS))), np.zeros(0))
     heard = rows_of(build_matrix(own, MatrixParameters(), before), users, model.tracks)
-    scores, found = [], []
-    for start in range(0, len(users), _USERS_AT_ONCE):
-        rows = slice(start, start + _USERS_AT_ONCE)
+    ranks, found = [], []
+    at_once = max(16, _SCORES_AT_ONCE // max(1, len(model.tracks)))
+    for start in range(0, len(users), at_once):
+        rows = slice(start, start + at_once)
         factors = model.solve_users(values[rows])
-        scores.append(_scores(model, pairs, users[rows], factors))
+        ranks.append(_ranks(model, pairs, users[rows], factors))
         ranked = rank(
             users[rows], factors, model.item_factors, model.tracks, K, leave_out=heard[rows]
         )
         listed = np.arange(ranked.tracks.shape[1]) < ranked.lengths[:, None]
         found.append(_ndcg(relevant, users[rows], ranked.tracks, listed))
-    return JudgedDay(_stacked(scores), np.concatenate(found))
+    return JudgedDay(_stacked(ranks), np.concatenate(found))
 
 
-def _scores(
+def _ranks(
     model: AlsModel, pairs: pl.DataFrame, users: Integers, factors: NDArray[np.float32]
 ) -> csr_matrix:
+    """Of each user, the tracks of the day by their rank in the whole catalogue.
+
+    Not by the score itself: that grows with what is known of a user, so that it would drift by
+    itself in a warehouse that is young.
+    """
     some = pairs.filter(pl.col("user_id").is_in(users), pl.col("track_id").is_in(model.tracks))
     rows = np.searchsorted(users, some["user_id"].to_numpy())
     columns = np.searchsorted(model.tracks, some["track_id"].to_numpy())
-    score = np.einsum("ij,ij->i", factors[rows], model.item_factors[columns])
-    bins = measures.score_bins(score.astype(np.float64))
-    return csr_matrix((np.ones(len(rows)), (rows, bins)), shape=(len(users), len(measures.SCORES)))
+    with threadpool_limits(1, "blas"):
+        scores = factors @ model.item_factors.T
+    played = scores[rows, columns]
+    scores.sort(axis=1)
+    as_high = np.array(
+        [
+            scores.shape[1] - np.searchsorted(scores[row], score)
+            for row, score in zip(rows, played, strict=True)
+        ],
+        dtype=np.float64,
+    )
+    bins = measures.rank_bins(np.maximum(as_high, 1) / scores.shape[1])
+    return csr_matrix(
+        (np.ones(len(rows)), (rows, bins)), shape=(len(users), len(measures.LOG_RANKS))
+    )
 
 
 def _stacked(blocks: list[csr_matrix]) -> csr_matrix:
-    from scipy.sparse import vstack
-
     return vstack(blocks, format="csr")
 
 

@@ -13,42 +13,9 @@ import numpy as np
 from moovitamix.observe import drift_measures as measures
 from moovitamix.observe.drift_features import BY_NAME, OF_MODEL, OF_SHAPE, bounded
 from moovitamix.observe.drift_model import JudgedDay
+from moovitamix.observe.drift_plan import CannotTell, DriftRules, Plan
 from moovitamix.observe.drift_shape import Base, base_of, shape_values
 from moovitamix.observe.drift_windows import History, Values, Window
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriftRules:
-    """How drift is read.
-
-    Attributes:
-        days: Length of the windows that are compared. Whole weeks: days of the week differ.
-        reference_windows: So many windows before the champion's last day are the reference.
-        base_windows: So many of them, the newest, a window is compared with at most.
-        past_windows: So many past windows tell what is usual, at most; they may overlap.
-        resamples: Of the users of each of them.
-        least_users: Fewer listeners in a window, or judged users in a day, cannot tell.
-        least_days: Fewer days judged with hindsight do not tell how days differ.
-        false_warnings: Share of undrifted readings in which chance alone, by this calibration,
-            takes one feature or more over its threshold for a warning.
-        false_alarms: The same of the threshold for an alarm.
-        seed: Of the resampling.
-    """
-
-    days: int = 7
-    reference_windows: int = 12
-    base_windows: int = 4
-    past_windows: int = 12
-    resamples: int = 100
-    least_users: int = 50
-    least_days: int = 5
-    false_warnings: float = 0.05
-    false_alarms: float = 0.01
-    seed: int = 20260901
-
-
-class CannotTell(Exception):
-    """There is too little to compare; the message says of what. Not for people to act on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +43,7 @@ class Null:
         reasons: By feature that is missing: why.
         past_windows: How many past windows it rests on.
         past_days: How many days, judged with hindsight, it rests on.
-        score_shares: [len(SCORES)]: scores of what was played on those days; empty without any.
+        rank_shares: [len(LOG_RANKS)]: ranks of what was played on those days; empty without any.
     """
 
     gap: int
@@ -84,59 +51,7 @@ class Null:
     reasons: dict[str, str] = field(default_factory=dict)
     past_windows: int = 0
     past_days: int = 0
-    score_shares: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which windows are compared with which, as first days.
-
-    Attributes:
-        base: Of the windows that the present is compared with.
-        past: Of each window that tells what is usual: its own, then those of its base.
-        gap: Windows between each and its base.
-    """
-
-    base: tuple[int, ...]
-    past: tuple[tuple[int, tuple[int, ...]], ...]
-    gap: int
-
-
-def plan(history: History, as_of: int, rules: DriftRules, gap: int) -> Plan:
-    """Choose the windows of the reference, which ends with the champion's last day.
-
-    Each past window is compared with as many windows, as long before it, as the present is. A
-    window with a day without plays is used for nothing. Where the reference is too short for the
-    gap, a smaller gap is taken.
-
-    Raises:
-        CannotTell: When the reference has fewer than three windows, or none is whole.
-    """
-    days, end = rules.days, as_of + 1
-    earliest = int(history.day[0]) if len(history.day) else end
-    windows = min((end - earliest) // days, rules.reference_windows)
-    if windows < 3:
-        raise CannotTell(
-            f"the champion's data has {max(windows, 0)} windows of {days} days, of 3 that it takes"
-        )
-    gap = min(gap, windows - 3)
-    size = min(rules.base_windows, windows - gap - 2)
-    start = end - windows * days
-    last, first = end - days, start + (size + gap) * days
-    stride = max(1, -(-(last - first) // (rules.past_windows - 1)))
-    base = _before(end, size, days)
-    past = []
-    for begin in range(last, first - 1, -stride):
-        before = _before(begin - gap * days, size, days)
-        if all(history.is_whole(day, days) for day in (begin, *before)):
-            past.append((begin, before))
-    if not past or not all(history.is_whole(day, days) for day in base):
-        raise CannotTell("there are days without plays in the champion's data")
-    return Plan(base, tuple(past), gap)
-
-
-def _before(end: int, windows: int, days: int) -> tuple[int, ...]:
-    return tuple(end - (back + 1) * days for back in range(windows))
+    rank_shares: list[float] = field(default_factory=list)
 
 
 def base_before(history: History, starts: Sequence[int], rules: DriftRules) -> Base:
@@ -156,30 +71,29 @@ def base_before(history: History, starts: Sequence[int], rules: DriftRules) -> B
 
 
 def shape_draws(history: History, planned: Plan, rules: DriftRules) -> Values:
-    """The features of past windows with their users drawn anew, [draws, len(OF_SHAPE)].
-
-    A sample with repeats is farther from everything than a fresh window is, so the draws of a
-    window are moved to have its own value as their mean.
+    """The features as chance makes them, [draws, len(OF_SHAPE)]: of past windows, see `_drawn`.
 
     Raises:
         CannotTell: When too few users listened.
     """
     chance = np.random.default_rng(rules.seed)
-    draws = []
+    own, draws = [], []
     for start, before in planned.past:
         window, base = history.window(start, rules.days), base_before(history, before, rules)
-        if len(window.users) < rules.least_users:
-            raise CannotTell(f"{len(window.users)} users listened in a window of the reference")
+        is_listened_to(window, rules)
         weights = user_weights(len(window.users), rules.resamples, chance)
-        draws.append(_centred(shape_values(window, base, weights), shape_values(window, base)))
-    return np.concatenate(draws)
+        own.append(shape_values(window, base)[0])
+        draws.append(shape_values(window, base, weights))
+    begun = [start for start, _ in planned.past]
+    apart = 1 + (max(begun) - min(begun)) // rules.days
+    return _drawn(np.array(own), draws, apart)
 
 
 def model_draws(judged: Sequence[JudgedDay], rules: DriftRules) -> tuple[Values, Values]:
-    """The same of the features of the model, and the distribution of scores in all these days.
+    """The same of the features of the model, and the distribution of ranks in all these days.
 
     Returns:
-        [draws, len(OF_MODEL)], and [len(SCORES)].
+        [draws, len(OF_MODEL)], and [len(LOG_RANKS)].
 
     Raises:
         CannotTell: When too few days have enough users.
@@ -195,24 +109,40 @@ def model_draws(judged: Sequence[JudgedDay], rules: DriftRules) -> tuple[Values,
             f"model by, of {rules.least_days} that it takes"
         )
     chance = np.random.default_rng(rules.seed + 1)
-    shares = [day.score_shares()[:, 0] for day in told]
+    shares = [day.rank_shares()[:, 0] for day in told]
     whole = np.sum(shares, axis=0)
-    draws = []
-    for day, own in zip(told, shares, strict=True):
-        others = (whole - own) / (len(told) - 1)
+    own, draws = [], []
+    for day, of_day in zip(told, shares, strict=True):
+        others = (whole - of_day) / (len(told) - 1)
         weights = user_weights(day.listeners, rules.resamples, chance)
-        scores = measures.wasserstein(day.score_shares(weights), others, measures.SCORES)
-        itself = measures.wasserstein(own[:, None], others, measures.SCORES)
+        ranks = measures.wasserstein(day.rank_shares(weights), others, measures.LOG_RANKS)
+        itself = measures.wasserstein(of_day[:, None], others, measures.LOG_RANKS)
         weights = user_weights(len(day.ndcg), rules.resamples, chance)
-        quality = day.ndcg @ weights / len(day.ndcg)
-        drawn = np.column_stack([scores, quality])
-        draws.append(_centred(drawn, np.array([[itself[0], day.ndcg.mean()]])))
-    return np.concatenate(draws), whole / len(told)
+        draws.append(np.column_stack([ranks, day.ndcg @ weights / len(day.ndcg)]))
+        own.append(np.array([itself[0], day.ndcg.mean()]))
+    return _drawn(np.array(own), draws, len(told)), whole / len(told)
 
 
-def _centred(draws: Values, own: Values) -> Values:
-    moved: Values = draws - draws.mean(axis=0) + own
-    return moved
+def _drawn(own: Values, draws: Sequence[Values], apart: int) -> Values:
+    """Around what past windows were, as far apart as chance puts them.
+
+    Who listens is drawn anew; a sample with repeats is farther from everything than a fresh one,
+    so of the draws only the deviations from their mean count. Where the windows themselves differ
+    by more than that, the deviations are stretched to differ as much; and a little more, for the
+    mean of a few windows is uncertain itself (the variance of a prediction is 1 + 1/n of that of
+    a value).
+
+    Args:
+        own: [windows, features]: what they were.
+        draws: Of each window: [resamples, features].
+        apart: How many of the windows do not overlap.
+    """
+    deviations = np.concatenate([drawn - drawn.mean(axis=0) for drawn in draws])
+    by_users = np.maximum(deviations.std(axis=0), 1e-12)
+    by_windows = own.std(axis=0, ddof=1) if len(own) > 1 else np.zeros(own.shape[1])
+    stretch = np.maximum(by_windows / by_users, 1) * np.sqrt(1 + 1 / apart)
+    found: Values = own.mean(axis=0) + deviations * stretch
+    return found
 
 
 def user_weights(users: int, resamples: int, chance: np.random.Generator) -> Values:
@@ -293,7 +223,7 @@ def calibrate(
         reasons=reasons,
         past_windows=len(planned.past),
         past_days=len(judged),
-        score_shares=shares,
+        rank_shares=shares,
     )
 
 

@@ -77,15 +77,15 @@ def distributions(seen: Seen, judged: JudgedDay | None, null: Null | None) -> st
         _bars("genre_mix", seen.window.history.genres, base.genres, present.genres),
         _curves("popular_tracks", "share of plays of the n most played", *_top(seen)),
     ]
-    if judged is not None and judged.listeners and null is not None and null.score_shares:
-        reference, shares = np.array(null.score_shares), judged.score_shares()[:, 0]
+    if judged is not None and judged.listeners and null is not None and null.rank_shares:
+        reference, shares = np.array(null.rank_shares), judged.rank_shares()[:, 0]
         panels.append(
             _curves(
-                "score_distribution",
-                "played tracks with at most this score",
+                "score_ranks",
+                "plays among this share of the tracks, as a power of ten",
                 np.cumsum(reference),
                 np.cumsum(shares),
-                (measures.SCORES[0], measures.SCORES[-1]),
+                (measures.LOG_RANKS[0], measures.LOG_RANKS[-1]),
             )
         )
     drawn = [

@@ -15,7 +15,8 @@ import polars as pl
 from moovitamix.observe import drift, drift_null, drift_store
 from moovitamix.observe.drift import Reading, Seen
 from moovitamix.observe.drift_model import JudgedDay, days_with_hindsight, judge_day
-from moovitamix.observe.drift_null import CannotTell, DriftRules, Null, Plan
+from moovitamix.observe.drift_null import Null
+from moovitamix.observe.drift_plan import CannotTell, DriftRules, Plan, plan
 from moovitamix.observe.drift_store import Against
 from moovitamix.observe.drift_windows import History, day_number, history_of
 from moovitamix.recommend import archive, artifacts, registry
@@ -129,7 +130,7 @@ class _Reader:
             if pull is None:
                 raise CannotTell("the day is not published")  # noqa: TRY301 - told as the others
             plays, history, model = self._load(champion)
-            planned = drift_null.plan(history, day_number(champion.as_of), self._rules, gap)
+            planned = plan(history, day_number(champion.as_of), self._rules, gap)
             null = self._calibrated(champion, planned, plays, history, model)
         except CannotTell as error:
             return DayRead(day, drift.nothing_told(str(error)), against)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from moovitamix.observe.drift import Reading
 from moovitamix.observe.drift_features import FEATURES
-from moovitamix.observe.drift_null import Bound, DriftRules, Null
+from moovitamix.observe.drift_null import Bound, Null
+from moovitamix.observe.drift_plan import DriftRules
 
 if TYPE_CHECKING:
     import psycopg

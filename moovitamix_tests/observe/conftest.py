@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import timedelta
 
 import polars as pl
 import pytest
 
 from moovitamix.recommend import artifacts, registry
-from moovitamix.recommend.als import AlsModel, AlsParameters, bound_regularization, fit_als
+from moovitamix.recommend.als import AlsModel
 from moovitamix.recommend.configuration import Configuration
 from moovitamix.recommend.gate import Decision
-from moovitamix.recommend.matrix import MatrixParameters
-from moovitamix.recommend.matrix_building import build_matrix
+from moovitamix_tests.observe.reader import fitted
 from moovitamix_tests.observe.shifts import FIRST_DAY, Listened, world
 from moovitamix_tests.recommend.conftest import Platform, load, platform
 
@@ -29,12 +28,6 @@ def small_world(seed: int) -> Listened:
     return world(seed, days=56, users=1_500, tracks=1_500, listens_a_day=1_000)
 
 
-def fitted(plays: pl.DataFrame, as_of: date = AS_OF) -> AlsModel:
-    """A model of what was heard up to a day."""
-    matrix = build_matrix(plays, MatrixParameters(), as_of)
-    return fit_als(matrix, bound_regularization(AlsParameters(factors=32), matrix))
-
-
 @pytest.fixture(scope="session")
 def listened() -> Listened:
     """A world in which nothing happens."""
@@ -44,7 +37,7 @@ def listened() -> Listened:
 @pytest.fixture(scope="session")
 def model(listened: Listened) -> AlsModel:
     """Its champion."""
-    return fitted(listened.plays)
+    return fitted(listened.plays, AS_OF, factors=32)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from moovitamix.observe import assets, checks, drift_reading
 from moovitamix.observe.drift_features import FEATURES
 from moovitamix.observe.drift_store import StoredDay, read_readings
 from moovitamix.recommend.als import AlsModel
-from moovitamix_tests.observe.conftest import AS_OF, NEWEST, fitted
+from moovitamix_tests.observe.conftest import AS_OF, NEWEST
+from moovitamix_tests.observe.reader import fitted
 from moovitamix_tests.observe.shifts import Listened, genre_swap
 from moovitamix_tests.recommend.conftest import Platform
 
