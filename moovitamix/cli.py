@@ -15,6 +15,7 @@ from moovitamix import __version__
 from moovitamix.commands.accept_reset import accept_reset
 from moovitamix.commands.block import block
 from moovitamix.commands.days import days
+from moovitamix.commands.drift import drift
 from moovitamix.commands.exports import exports
 from moovitamix.commands.generations import generations
 from moovitamix.commands.keys import keys
@@ -326,6 +327,7 @@ for group in (
     users_group,
     serve,
     keys,
+    drift,
 ):
     cli.add_command(group)
 

@@ -71,7 +71,7 @@ def base_before(history: History, starts: Sequence[int], rules: DriftRules) -> B
 
 
 def shape_draws(history: History, planned: Plan, rules: DriftRules) -> Values:
-    """The features as chance makes them, [draws, len(OF_SHAPE)]: of past windows, see `_drawn`.
+    """The features as chance makes them, [draws, len(OF_SHAPE)]; see `drawn_around`.
 
     Raises:
         CannotTell: When too few users listened.
@@ -86,7 +86,7 @@ def shape_draws(history: History, planned: Plan, rules: DriftRules) -> Values:
         draws.append(shape_values(window, base, weights))
     begun = [start for start, _ in planned.past]
     apart = 1 + (max(begun) - min(begun)) // rules.days
-    return _drawn(np.array(own), draws, apart)
+    return drawn_around(np.array(own), draws, apart)
 
 
 def model_draws(judged: Sequence[JudgedDay], rules: DriftRules) -> tuple[Values, Values]:
@@ -120,10 +120,10 @@ def model_draws(judged: Sequence[JudgedDay], rules: DriftRules) -> tuple[Values,
         weights = user_weights(len(day.ndcg), rules.resamples, chance)
         draws.append(np.column_stack([ranks, day.ndcg @ weights / len(day.ndcg)]))
         own.append(np.array([itself[0], day.ndcg.mean()]))
-    return _drawn(np.array(own), draws, len(told)), whole / len(told)
+    return drawn_around(np.array(own), draws, len(told)), whole / len(told)
 
 
-def _drawn(own: Values, draws: Sequence[Values], apart: int) -> Values:
+def drawn_around(own: Values, draws: Sequence[Values], apart: int) -> Values:
     """Around what past windows were, as far apart as chance puts them.
 
     Who listens is drawn anew; a sample with repeats is farther from everything than a fresh one,

@@ -25,7 +25,7 @@ NEWEST = AS_OF + timedelta(days=7)
 
 def small_world(seed: int) -> Listened:
     """Enough to tell by, in a tenth of a second."""
-    return world(seed, days=56, users=1_500, tracks=1_500, listens_a_day=1_000)
+    return world(seed, days=56, users=900, tracks=900, listens_a_day=800)
 
 
 @pytest.fixture(scope="session")

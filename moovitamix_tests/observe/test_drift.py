@@ -21,7 +21,7 @@ from moovitamix_tests.observe.conftest import AS_OF, NEWEST, small_world
 from moovitamix_tests.observe.reader import Reader, fitted
 from moovitamix_tests.observe.shifts import SHIFTS, Listened
 
-SEEDS = (21, 22, 23, 24, 25)
+SEEDS = (21, 22, 23)
 
 # Shift, its size, and the features that tell it from others.
 FOUND = [
@@ -45,7 +45,7 @@ class Watched:
 def worlds() -> list[Watched]:
     made = [small_world(seed) for seed in SEEDS]
     rules = DriftRules()
-    return [Watched(one, Reader(one, fitted(one.plays, AS_OF, 32), rules)) for one in made]
+    return [Watched(one, Reader(one, fitted(one.plays, AS_OF, 16), rules)) for one in made]
 
 
 def drifted(readings: Sequence[Reading]) -> set[str]:
@@ -57,9 +57,8 @@ def test_no_alarm_is_read_in_fresh_worlds_in_which_nothing_happens(worlds: list[
     readings = [
         watched.reader.read(watched.listened.plays, day) for watched in worlds for day in days
     ]
-    assert [drifted(found) for found in readings] == [set()] * 20
-    warned = [found for found in readings if worst(found) == "warning"]
-    assert len(warned) <= 2
+    assert [drifted(found) for found in readings] == [set()] * 12
+    assert len([found for found in readings if worst(found) == "warning"]) <= 1
     told = {one.verdict for found in readings for one in found}
     assert "cannot tell" not in told
 
@@ -128,7 +127,7 @@ def test_the_worst_feature_is_the_verdict_and_blind_ones_do_not_count() -> None:
 def test_too_few_listeners_cannot_tell_and_say_so(worlds: list[Watched]) -> None:
     reader = Reader(
         worlds[0].listened,
-        fitted(worlds[0].listened.plays, AS_OF, 32),
+        fitted(worlds[0].listened.plays, AS_OF, 4),
         DriftRules(least_users=10_000),
     )
     with pytest.raises(CannotTell, match="of 10000 that it takes"):

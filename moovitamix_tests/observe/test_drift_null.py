@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pytest
 
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.observe.drift_features import BY_NAME, FEATURES, OF_SHAPE, bounded
-from moovitamix.observe.drift_null import Bound, Null, bounds_of, shape_draws, user_weights
+from moovitamix.observe.drift_features import BY_NAME, FEATURES, bounded
+from moovitamix.observe.drift_null import (
+    Bound,
+    Null,
+    bounds_of,
+    drawn_around,
+    shape_draws,
+    user_weights,
+)
 from moovitamix.observe.drift_plan import CannotTell, DriftRules, plan
 from moovitamix.observe.drift_store import load_null, store_null
 from moovitamix.observe.drift_windows import History, day_number, day_of, history_of
@@ -36,7 +44,7 @@ def test_past_windows_are_as_long_after_as_many_windows_as_the_present_is(
     for begin, before in found.past:
         assert len(before) == len(found.base)
         assert begin - before[0] == 7 + 7 * gap
-        assert {first - second for first, second in zip(before, before[1:], strict=False)} <= {7}
+        assert {first - second for first, second in pairwise(before)} <= {7}
         assert before[-1] >= END - 49
         assert begin + 7 <= END
     assert max(begin for begin, _ in found.past) == END - 7
@@ -75,21 +83,20 @@ def test_calibrating_again_draws_the_same(history: History) -> None:
     assert not np.array_equal(first, other)
 
 
-def test_each_resample_has_as_many_users(history: History) -> None:
+def test_each_resample_has_as_many_users() -> None:
     weights = user_weights(40, 30, np.random.default_rng(1))
     assert weights.sum(axis=0).tolist() == [40] * 30
     assert len(np.unique(weights, axis=1).T) > 20
 
 
-def test_a_feature_that_wanders_more_than_who_listens_explains_has_wider_bounds(
-    history: History,
-) -> None:
-    planned = plan(history, day_number(AS_OF), RULES, 0)
-    draws = shape_draws(history, planned, RULES)
-    few = plan(history, day_number(AS_OF), replace(RULES, past_windows=2), 0)
-    assert len(few.past) == 2
-    assert shape_draws(history, few, RULES).shape == (200, len(OF_SHAPE))
-    assert np.all(draws.std(axis=0) > 0)
+def test_draws_are_stretched_to_where_past_windows_differ_by_more_than_who_listens() -> None:
+    chance = np.random.default_rng(2)
+    draws = [chance.normal(size=(5_000, 2)) for _ in range(8)]
+    own = np.column_stack([np.arange(8.0), np.full(8, 5.0)])
+    wide, narrow = drawn_around(own, draws, 8).T
+    assert (wide.mean(), narrow.mean()) == pytest.approx((3.5, 5), abs=1e-9)
+    assert wide.std() == pytest.approx(np.std(range(8), ddof=1) * np.sqrt(1 + 1 / 8), rel=0.01)
+    assert narrow.std() == pytest.approx(np.sqrt(1 + 1 / 8), rel=0.01)
 
 
 def test_all_features_together_cross_a_threshold_as_seldom_as_is_asked_for() -> None:
@@ -103,13 +110,13 @@ def test_all_features_together_cross_a_threshold_as_seldom_as_is_asked_for() -> 
         }
 
     bounds, fresh = bounds_of(drawn(), RULES), drawn()
-    crossed = {"warning": np.zeros(20_000, bool), "alarm": np.zeros(20_000, bool)}
+    warned, alarmed = np.zeros(20_000, bool), np.zeros(20_000, bool)
     for name, values in fresh.items():
         bad = 1 if BY_NAME[name].worse == "up" else -1
-        for kind, rows in crossed.items():
-            rows |= bad * values > bad * getattr(bounds[name], kind)
-    assert crossed["warning"].mean() == pytest.approx(0.05, abs=0.01)
-    assert crossed["alarm"].mean() == pytest.approx(0.01, abs=0.004)
+        warned |= bad * values > bad * bounds[name].warning
+        alarmed |= bad * values > bad * bounds[name].alarm
+    assert warned.mean() == pytest.approx(0.05, abs=0.01)
+    assert alarmed.mean() == pytest.approx(0.01, abs=0.004)
 
 
 def test_a_threshold_is_never_below_the_least_effect_that_matters() -> None:
