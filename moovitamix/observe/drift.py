@@ -22,7 +22,6 @@ from moovitamix.observe.drift_shape import Base, shape_values
 from moovitamix.observe.drift_windows import History, Window, day_number
 
 Verdict = Literal["steady", "warning", "drifted", "cannot tell"]
-VERDICTS: tuple[Verdict, ...] = ("steady", "warning", "drifted", "cannot tell")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ import numpy as np
 
 from moovitamix.observe import drift_measures as measures
 from moovitamix.observe.drift import Reading, Seen, Verdict
-from moovitamix.observe.drift_features import BY_NAME
 from moovitamix.observe.drift_model import JudgedDay
 from moovitamix.observe.drift_null import Null
 from moovitamix.observe.drift_shape import Base, base_of
@@ -79,13 +78,15 @@ def distributions(seen: Seen, judged: JudgedDay | None, null: Null | None) -> st
     ]
     if judged is not None and judged.listeners and null is not None and null.rank_shares:
         reference, shares = np.array(null.rank_shares), judged.rank_shares()[:, 0]
+        # Ranks within a catalogue far smaller than the scale begin where it does.
+        first = max(int(np.flatnonzero(reference + shares)[0]) - 1, 0)
         panels.append(
             _curves(
                 "score_ranks",
-                "plays among this share of the tracks, as a power of ten",
-                np.cumsum(reference),
-                np.cumsum(shares),
-                (measures.LOG_RANKS[0], measures.LOG_RANKS[-1]),
+                "plays of what ranks in this share of tracks, as a power of ten",
+                np.cumsum(reference[first:]),
+                np.cumsum(shares[first:]),
+                (measures.LOG_RANKS[first], measures.LOG_RANKS[-1]),
             )
         )
     drawn = [
@@ -150,16 +151,15 @@ def _bars(title: str, names: Sequence[str], reference: Values, present: Values) 
             )
         bars.append(
             f'<text x="{x + step / 2:.1f}" y="{foot + 11}" text-anchor="middle" font-size="8" '
-            f'fill="{_INK}">{escape(names[genre][:9])}</text>'
+            f'fill="{_INK}">{escape(names[genre][:7])}</text>'
         )
     return _frame(title, "", f"{top:.2f}") + "".join(bars)
 
 
 def _frame(title: str, what: str, top: str) -> str:
     foot = _PANEL_HEIGHT - _MARGIN
-    told = f"{title}, {BY_NAME[title].unit}"
     return (
-        f'<text x="{_MARGIN}" y="14" font-size="11" fill="{_INK}">{escape(told)}</text>'
+        f'<text x="{_MARGIN}" y="14" font-size="11" fill="{_INK}">{title}</text>'
         f'<line x1="{_MARGIN}" x2="{_PANEL_WIDTH - _MARGIN}" y1="{foot}" y2="{foot}" '
         f'stroke="{_LINE}"/>'
         f'<text x="{_MARGIN - 4}" y="{_MARGIN + 4}" text-anchor="end" font-size="9" '
