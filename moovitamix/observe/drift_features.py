@@ -26,6 +26,7 @@ class Feature:
         floor: How the least effects below are meant.
         least_warning: Smaller effects are never a warning, however sure.
         least_alarm: Smaller effects are never an alarm.
+        end: The worst that it can be; None: it has no end.
         needs_model: It is read by the champion's factors, on the newest day alone.
     """
 
@@ -36,6 +37,7 @@ class Feature:
     floor: Floor
     least_warning: float
     least_alarm: float
+    end: float | None = None
     needs_model: bool = False
 
 
@@ -59,6 +61,7 @@ FEATURES = (
         floor="value",
         least_warning=0.05,
         least_alarm=0.10,
+        end=1.0,
     ),
     Feature(
         "user_activity",
@@ -77,6 +80,7 @@ FEATURES = (
         floor="value",
         least_warning=0.05,
         least_alarm=0.10,
+        end=1.0,
     ),
     Feature(
         "cold_users",
@@ -86,6 +90,7 @@ FEATURES = (
         floor="step",
         least_warning=0.03,
         least_alarm=0.05,
+        end=1.0,
     ),
     Feature(
         "cold_tracks",
@@ -95,6 +100,7 @@ FEATURES = (
         floor="step",
         least_warning=0.03,
         least_alarm=0.05,
+        end=1.0,
     ),
     Feature(
         "score_ranks",
@@ -115,6 +121,7 @@ FEATURES = (
         floor="share",
         least_warning=0.05,
         least_alarm=0.10,
+        end=0.0,
         needs_model=True,
     ),
 )
@@ -139,3 +146,10 @@ def bounded(feature: Feature, usual: float, calibrated: float, least: float) -> 
     if feature.worse == "up":
         return max(calibrated, usual + step)
     return min(calibrated, usual - step)
+
+
+def can_be_crossed(feature: Feature, threshold: float) -> bool:
+    """Whether a value can be beyond a threshold at all."""
+    if feature.end is None:
+        return True
+    return threshold < feature.end if feature.worse == "up" else threshold > feature.end

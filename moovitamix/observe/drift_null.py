@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from moovitamix.observe import drift_measures as measures
-from moovitamix.observe.drift_features import BY_NAME, OF_MODEL, OF_SHAPE, bounded
+from moovitamix.observe.drift_features import BY_NAME, OF_MODEL, OF_SHAPE, bounded, can_be_crossed
 from moovitamix.observe.drift_model import JudgedDay
 from moovitamix.observe.drift_plan import CannotTell, DriftRules, Plan
 from moovitamix.observe.drift_shape import Base, base_of, shape_values
@@ -74,17 +74,25 @@ def shape_draws(history: History, planned: Plan, rules: DriftRules) -> Values:
     """The features as chance makes them, [draws, len(OF_SHAPE)]; see `drawn_around`.
 
     Raises:
-        CannotTell: When too few users listened.
+        CannotTell: When too few users listened in all of them.
     """
     chance = np.random.default_rng(rules.seed)
-    own, draws = [], []
+    begun, own, draws = [], [], []
+    too_few = CannotTell("there is no past window")
     for start, before in planned.past:
-        window, base = history.window(start, rules.days), base_before(history, before, rules)
-        is_listened_to(window, rules)
+        window = history.window(start, rules.days)
+        try:
+            is_listened_to(window, rules)
+            base = base_before(history, before, rules)
+        except CannotTell as error:  # of a young platform the later windows still tell
+            too_few = error
+            continue
+        begun.append(start)
         weights = user_weights(len(window.users), rules.resamples, chance)
         own.append(shape_values(window, base)[0])
         draws.append(shape_values(window, base, weights))
-    begun = [start for start, _ in planned.past]
+    if not begun:
+        raise too_few
     apart = 1 + (max(begun) - min(begun)) // rules.days
     return drawn_around(np.array(own), draws, apart)
 
@@ -217,9 +225,14 @@ def calibrate(
         shares = [float(share) for share in found]
     except CannotTell as error:
         reasons = dict.fromkeys(OF_MODEL, str(error))
+    bounds = bounds_of(draws, rules)
+    for name in [*bounds]:
+        if not can_be_crossed(BY_NAME[name], bounds[name].alarm):
+            del bounds[name]
+            reasons[name] = "chance alone moves it by as much as it could move"
     return Null(
         gap=planned.gap,
-        bounds=bounds_of(draws, rules),
+        bounds=bounds,
         reasons=reasons,
         past_windows=len(planned.past),
         past_days=len(judged),

@@ -8,13 +8,17 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 import pytest
+from scipy.sparse import csr_matrix
 
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.observe.drift_features import BY_NAME, FEATURES, bounded
+from moovitamix.observe.drift_features import BY_NAME, FEATURES, bounded, can_be_crossed
+from moovitamix.observe.drift_measures import LOG_RANKS
+from moovitamix.observe.drift_model import JudgedDay
 from moovitamix.observe.drift_null import (
     Bound,
     Null,
     bounds_of,
+    calibrate,
     drawn_around,
     shape_draws,
     user_weights,
@@ -126,6 +130,38 @@ def test_a_threshold_is_never_below_the_least_effect_that_matters() -> None:
     assert bounded(cold, 0.2, 0.21, cold.least_alarm) == pytest.approx(0.25)
     assert bounded(quality, 0.2, 0.199, quality.least_alarm) == pytest.approx(0.18)
     assert bounded(quality, 0.2, 0.1, quality.least_alarm) == 0.1
+
+
+def test_a_threshold_beyond_all_that_can_be_is_none() -> None:
+    genre, shape, quality = (BY_NAME[name] for name in ("genre_mix", "popularity_shape", "quality"))
+    assert [can_be_crossed(genre, threshold) for threshold in (0.99, 1.0)] == [True, False]
+    assert [can_be_crossed(quality, threshold) for threshold in (0.01, 0.0)] == [True, False]
+    assert can_be_crossed(shape, 40.0)
+
+
+def test_a_feature_that_chance_moves_by_all_that_it_could_cannot_be_told(
+    history: History,
+) -> None:
+    planned = plan(history, day_number(AS_OF), RULES, 0)
+    nobody_hit = JudgedDay(csr_matrix(np.ones((60, len(LOG_RANKS)))), np.eye(60)[0])
+    null = calibrate(history, planned, [nobody_hit] * 6, RULES)
+    assert "quality" not in null.bounds
+    assert null.reasons == {"quality": "chance alone moves it by as much as it could move"}
+
+
+def test_past_windows_with_too_few_listeners_are_left_out_while_others_are_there(
+    listened: Listened,
+) -> None:
+    early = pl.col("listened_at").dt.date() < day_of(END - 28)
+    few = listened.plays["user_id"].unique().sort()[:45].to_list()
+    young = history_of(
+        listened.plays.filter(~early | pl.col("user_id").is_in(few)), listened.genres
+    )
+    planned = plan(young, day_number(AS_OF), replace(RULES, base_windows=1), 0)
+    draws = shape_draws(young, planned, RULES)
+    assert 0 < len(draws) // RULES.resamples < len(planned.past)
+    with pytest.raises(CannotTell, match="users listened"):
+        shape_draws(young, planned, replace(RULES, least_users=10_000))
 
 
 def test_a_calibration_is_kept_beside_the_model_and_read_back_for_the_same_rules(
