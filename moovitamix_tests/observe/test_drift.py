@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -16,7 +16,8 @@ from moovitamix.observe import drift
 from moovitamix.observe.drift import Reading, gap_of, judge, read_model, worst
 from moovitamix.observe.drift_features import BY_NAME, FEATURES, OF_MODEL
 from moovitamix.observe.drift_null import Bound, Null
-from moovitamix.observe.drift_plan import CannotTell, DriftRules
+from moovitamix.observe.drift_plan import CannotTell, DriftRules, plan
+from moovitamix.observe.drift_windows import day_number, history_of
 from moovitamix_tests.observe.conftest import AS_OF, NEWEST, small_world
 from moovitamix_tests.observe.reader import Reader, fitted
 from moovitamix_tests.observe.shifts import SHIFTS, Listened
@@ -124,14 +125,23 @@ def test_the_worst_feature_is_the_verdict_and_blind_ones_do_not_count() -> None:
     assert of("cannot tell", "cannot tell") == "cannot tell"
 
 
-def test_too_few_listeners_cannot_tell_and_say_so(worlds: list[Watched]) -> None:
-    reader = Reader(
-        worlds[0].listened,
-        fitted(worlds[0].listened.plays, AS_OF, 4),
-        DriftRules(least_users=10_000),
-    )
-    with pytest.raises(CannotTell, match="of 10000 that it takes"):
-        reader.read(worlds[0].listened.plays, NEWEST)
+def test_too_few_listeners_and_a_day_without_plays_cannot_tell_and_say_so(
+    listened: Listened,
+) -> None:
+    history = history_of(listened.plays, listened.genres)
+    planned = plan(history, day_number(AS_OF), DriftRules(), 0)
+    null = Null(gap=0, bounds={})
+
+    def reasons(day: date, rules: DriftRules) -> set[str]:
+        readings, seen = drift.read_shape(history, planned, null, day, rules)
+        assert {one.verdict for one in readings} == {"cannot tell"}
+        assert seen is None
+        return {one.reason for one in readings}
+
+    (few,) = reasons(NEWEST, DriftRules(least_users=10_000))
+    assert few.endswith("users listened in these 7 days, of 10000 that it takes")
+    (torn,) = reasons(NEWEST + timedelta(days=1), DriftRules())
+    assert torn == "there are days without plays in these 7"
 
 
 def test_a_day_without_a_model_says_why_its_features_cannot_be_told() -> None:
