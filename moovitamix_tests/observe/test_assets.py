@@ -14,6 +14,7 @@ from moovitamix.observe import assets, checks, drift_reading
 from moovitamix.observe.drift_features import FEATURES
 from moovitamix.observe.drift_store import StoredDay, read_readings
 from moovitamix.recommend.als import AlsModel
+from moovitamix.recommend.prune import RetentionRule, remove_old
 from moovitamix_tests.observe.conftest import AS_OF, NEWEST
 from moovitamix_tests.observe.reader import fitted
 from moovitamix_tests.observe.shifts import Listened, genre_swap
@@ -146,6 +147,21 @@ def test_the_calibration_is_what_the_next_day_of_that_age_is_judged_by(
     assert lake.modified(calibration) == written
     before, newest = stored(platform, NEWEST - timedelta(days=1)), stored(platform)
     assert [one.bound for one in before.readings] == [one.bound for one in newest.readings]
+
+
+def test_a_calibration_goes_with_the_files_of_its_model(
+    platform: Platform, listened: Listened, load_world: LoadWorld, crown: Crown
+) -> None:
+    load_world(listened)
+    crown(fitted(listened.plays, AS_OF, 2), "r1")
+    run(platform)
+    lake = platform.lake.open()
+    assert len(lake.names("recommend/models/run=r1")) == 2
+    for run_id, factors in (("r2", 3), ("r3", 4)):
+        crown(fitted(listened.plays, AS_OF, factors), run_id)
+    remove_old(platform.warehouse, lake, RetentionRule(versions=1, age=timedelta(0)))
+    assert lake.names("recommend/models/run=r1") == []
+    assert len(lake.names("recommend/models/run=r3")) == 1
 
 
 def test_a_range_of_days_is_read_in_one_run_each_by_itself(
