@@ -49,8 +49,7 @@ def drift(day: date | None, as_json: bool) -> None:
         limits = (None,) * 3 if bound is None else (bound.usual, bound.warning, bound.alarm)
         numbers = ["" if number is None else f"{number:.4f}" for number in (one.value, *limits)]
         verdict = f"[{_STYLES[one.verdict]}]{one.verdict}[/]"
-        why = f" {escape(one.reason)}" if one.reason else ""
-        table.add_row(one.feature, *numbers, verdict + why)
+        table.add_row(one.feature, *numbers, verdict)
     against = (
         f"against version {found.model_version}, trained on data up to {found.as_of}"
         if found.model_version is not None
@@ -60,3 +59,9 @@ def drift(day: date | None, as_json: bool) -> None:
         f"{found.day}, {against}; read {found.read_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     )
     console.print(table)
+    reasons: dict[str, list[str]] = {}
+    for one in found.readings:
+        if one.reason:
+            reasons.setdefault(one.reason, []).append(one.feature)
+    for reason, features in reasons.items():
+        console.print(f"Cannot tell {', '.join(features)}: {escape(reason)}.")
