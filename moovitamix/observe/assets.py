@@ -27,19 +27,16 @@ def data_drift(
 
     days = days_of(context.partition_time_window)
     rules = drift_reading.configured_rules()
-    verdicts: dict[str, int] = {}
     for read in drift_reading.read_days(warehouse, lake.open(), days, rules, context.log.info):
         context.log.info(drift_figures.sentence(read))
-        verdicts[read.verdict] = verdicts.get(read.verdict, 0) + 1
-    # Of several days the newest is shown; the others are in `drift_readings`.
-    return dg.MaterializeResult(
-        metadata={
-            "readings": dg.MetadataValue.md(drift_figures.markdown(read)),
-            "verdict": read.verdict,
-            "day": str(read.day),
-            "model_version": read.against.model_version,
-            "champion_as_of": str(read.against.as_of),
-            "days_by_verdict": dg.MetadataValue.json(verdicts),
-            **drift_figures.series(read.readings),
-        }
-    )
+        context.add_asset_metadata(
+            {
+                "readings": dg.MetadataValue.md(drift_figures.markdown(read)),
+                "verdict": read.verdict,
+                "model_version": read.against.model_version,
+                "champion_as_of": str(read.against.as_of),
+                **drift_figures.series(read.readings),
+            },
+            partition_key=str(read.day),
+        )
+    return dg.MaterializeResult()

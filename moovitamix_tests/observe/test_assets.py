@@ -54,9 +54,13 @@ def within_bounds(result: dg.ExecuteInProcessResult) -> bool:
     return evaluation.passed
 
 
-def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
-    event = result.get_asset_materialization_events()[-1]
-    return {name: value.value for name, value in event.materialization.metadata.items()}
+def metadata(result: dg.ExecuteInProcessResult, day: date = NEWEST) -> dict[str, Any]:
+    (event,) = [
+        event.materialization
+        for event in result.get_asset_materialization_events()
+        if event.materialization.partition == day.isoformat()
+    ]
+    return {name: value.value for name, value in event.metadata.items()}
 
 
 def stored(platform: Platform, day: date | None = None) -> StoredDay:
@@ -173,9 +177,12 @@ def test_a_range_of_days_is_read_in_one_run_each_by_itself(
     for back in (2, 1, 0):
         run(platform, NEWEST - timedelta(days=back))
         one_by_one.append(stored(platform, NEWEST - timedelta(days=back)).readings)
-    run(platform, NEWEST - timedelta(days=2), NEWEST)
-    together = [stored(platform, NEWEST - timedelta(days=back)).readings for back in (2, 1, 0)]
-    assert together == one_by_one
+    result = run(platform, NEWEST - timedelta(days=2), NEWEST)
+    days = [NEWEST - timedelta(days=back) for back in (2, 1, 0)]
+    assert [stored(platform, day).readings for day in days] == one_by_one
+    for day, readings in zip(days, one_by_one, strict=True):
+        told = metadata(result, day)
+        assert [told[one.feature] for one in readings] == [one.value for one in readings]
 
 
 def test_a_day_that_a_later_champion_was_trained_on_keeps_its_readings(
