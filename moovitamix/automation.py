@@ -40,6 +40,12 @@ refresh_serving = dg.define_asset_job(
     description="Score the champion on the newest days and publish one cache generation.",
 )
 
+observe_day = dg.define_asset_job(
+    "observe_day",
+    selection=dg.AssetSelection.groups("observe"),
+    description="Read whether a day, or each of a range, looks like the champion's data.",
+)
+
 ingest_daily = dg.build_schedule_from_partitioned_job(
     ingest_day,
     name="ingest_daily",
@@ -249,7 +255,7 @@ def _is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
     return bool(instance.get_runs(dg.RunsFilter(job_name=job, statuses=unfinished), limit=1))
 
 
-JOBS = (ingest_day, retrain, refresh_serving, renew_serving, housekeeping)
+JOBS = (ingest_day, retrain, refresh_serving, observe_day, renew_serving, housekeeping)
 SCHEDULES = (ingest_daily, housekeeping_daily)
 SENSORS = (load_missing_days, keep_champion, keep_serving)
 PARTITIONS = daily

@@ -15,6 +15,7 @@ from moovitamix import __version__
 from moovitamix.commands.accept_reset import accept_reset
 from moovitamix.commands.block import block
 from moovitamix.commands.days import days
+from moovitamix.commands.drift import drift
 from moovitamix.commands.experiment import experiment
 from moovitamix.commands.exports import exports
 from moovitamix.commands.generations import generations
@@ -328,6 +329,7 @@ for group in (
     users_group,
     serve,
     keys,
+    drift,
 ):
     cli.add_command(group)
 

@@ -8,6 +8,8 @@ import dagster as dg
 
 import moovitamix.ingest.assets
 import moovitamix.ingest.checks
+import moovitamix.observe.assets
+import moovitamix.observe.checks
 import moovitamix.recommend.assets
 import moovitamix.recommend.checks
 import moovitamix.serve.assets
@@ -24,6 +26,7 @@ STAGES: dict[str, tuple[ModuleType, ModuleType]] = {
     "warehouse": (moovitamix.warehouse.assets, moovitamix.warehouse.checks),
     "recommend": (moovitamix.recommend.assets, moovitamix.recommend.checks),
     "serve": (moovitamix.serve.assets, moovitamix.serve.checks),
+    "observe": (moovitamix.observe.assets, moovitamix.observe.checks),
 }
 
 

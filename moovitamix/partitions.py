@@ -1,4 +1,4 @@
-"""The one daily partition that `ingest` and `warehouse` share. A day is a day in UTC."""
+"""The one daily partition that `ingest`, `warehouse` and `observe` share. A day is a day in UTC."""
 
 import warnings
 from collections.abc import Mapping

@@ -151,6 +151,12 @@ class Settings(BaseSettings):
         description="false: lists keep no place for new releases, whatever the model version says.",
     )
 
+    drift_days: int = Field(
+        default=7,
+        ge=1,
+        description="So many last days are compared with the champion's data. Use whole weeks.",
+    )
+
     api_keys: SecretStr | None = Field(
         default=None,
         description="Hashed keys of the HTTP API, or the path of a file of them. Unset: `api-keys` "

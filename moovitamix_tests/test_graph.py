@@ -36,10 +36,11 @@ ASSETS = {
         *("user_features", "user_item_matrix", "als_model", "model_evaluation", "champion_model"),
     },
     "serve": {"user_top_n", "similar_tracks", "popular_tracks"},
+    "observe": {"data_drift"},
 }
 TABLES = {"genres", "tracks", "track_genres", "users", "user_favorite_genres", "listen_history"}
 STAGED = {"staged_tracks", "staged_users", "staged_listens"}
-DAILY_STAGES = ("ingest", "warehouse")
+DAILY_STAGES = ("ingest", "warehouse", "observe")
 
 # Each takes up to seconds to import, or opens what it is a client of.
 TOO_HEAVY_TO_LOAD = {
@@ -123,6 +124,7 @@ def test_data_flows_one_way_through_the_stages(graph: AssetGraph) -> None:
             crossings.add((parent.group_name, asset.group_name))
 
     assert {("ingest", "warehouse"), ("warehouse", "recommend"), ("recommend", "serve")} < crossings
+    assert {("warehouse", "observe"), ("recommend", "observe")} < crossings
 
 
 def test_only_the_raw_assets_have_no_asset_before_them(graph: AssetGraph) -> None:
@@ -194,6 +196,7 @@ def test_each_table_rule_is_one_check_that_holds_nothing_back(graph: AssetGraph)
         ("ingest_day", ASSETS["ingest"] | ASSETS["warehouse"]),
         ("retrain", ASSETS["recommend"]),
         ("refresh_serving", {"user_features", "user_item_matrix"} | ASSETS["serve"]),
+        ("observe_day", ASSETS["observe"]),
     ],
 )
 def test_a_job_selects_its_assets(
@@ -205,7 +208,7 @@ def test_a_job_selects_its_assets(
 def test_a_job_runs_the_checks_of_what_it_makes(
     definitions: dg.Definitions, graph: AssetGraph
 ) -> None:
-    for job in ("ingest_day", "retrain", "refresh_serving"):
+    for job in ("ingest_day", "retrain", "refresh_serving", "observe_day"):
         layer = definitions.resolve_job_def(job).asset_layer
         of_its_assets = {
             check
@@ -223,6 +226,7 @@ def test_every_job_and_schedule_says_what_it_is_for(definitions: dg.Definitions)
         "ingest_day",
         "retrain",
         "refresh_serving",
+        "observe_day",
         "renew_serving",
         "housekeeping",
     }

@@ -45,6 +45,7 @@ VARIABLES = {
         "mlflow_tracking_uri",
         SecretStr("https://me:pw@mlflow"),
     ),
+    "MOOVITAMIX_DRIFT_DAYS": ("14", "drift_days", 14),
     "MOOVITAMIX_API_KEYS": ("./keys", "api_keys", SecretStr("./keys")),
     "MOOVITAMIX_RATE_LIMIT": ("50", "rate_limit", 50.0),
     "MOOVITAMIX_NOW": ("2026-11-22T08:00", "now", datetime(2026, 11, 22, 8, tzinfo=UTC)),
