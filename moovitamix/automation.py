@@ -5,9 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from moovitamix.chores import (
+    count_feedback,
+    count_feedback_daily,
+    housekeeping,
+    housekeeping_daily,
+    renew_serving,
+)
 from moovitamix.errors import StoreUnavailable
 from moovitamix.partitions import daily
-from moovitamix.resources import Cache, Lake, Warehouse
+from moovitamix.resources import Cache, Warehouse
 from moovitamix.settings import get_settings
 
 # The sensor's decorator passes on a parameter that is beta, whether it is set or not.
@@ -56,59 +63,6 @@ ingest_daily = dg.build_schedule_from_partitioned_job(
 )
 
 
-@dg.op(description="Remove what is older than the settings allow; see `retention.py`.")
-def keep_house(
-    context: dg.OpExecutionContext, lake: Lake, warehouse: Warehouse, cache: Cache
-) -> None:
-    """No asset: it makes nothing, and what it removes is of all stages."""
-    from moovitamix import retention
-
-    tidied = retention.keep_house(warehouse, lake.open(), cache, get_settings())
-    context.log.info(tidied.sentence())
-
-
-@dg.job(
-    description="Erase users long gone from the source, and remove what old pulls alone hold.",
-)
-def housekeeping() -> None:
-    """What is kept for how long is told by `MOOVITAMIX_KEEP_…` and `…_AFTER_DAYS`."""
-    keep_house()
-
-
-housekeeping_daily = dg.ScheduleDefinition(
-    name="housekeeping_daily",
-    description="Every night at 03:45 UTC, after the load.",
-    job=housekeeping,
-    cron_schedule="45 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-)
-
-
-@dg.op(description="Prolong the life of the lists that are served; see `serve/life.py`.")
-def prolong(context: dg.OpExecutionContext, cache: Cache) -> None:
-    """No asset: it makes no list, and what was materialized stays what it was."""
-    from moovitamix.serve.arms import renew_challenger
-    from moovitamix.serve.life import renew
-
-    with cache.connect() as client:
-        renewal = renew(client, cache.prefix)
-        renew_challenger(client, cache.prefix)
-    served = renewal.generation
-    if served is None:
-        context.log.warning("Nothing is served any more: the sensor keep_serving publishes again.")
-        return
-    context.log.info(f"{served.name} is served until {served.expires_at:%Y-%m-%d %H:%M} UTC")
-    if renewal.missing:
-        context.log.warning(f"{renewal.missing} of its lists are gone: publish again.")
-
-
-@dg.job(description="Prolong the life of what is served, where no successor has come in time.")
-def renew_serving() -> None:
-    """Asked for by the sensor `keep_serving`."""
-    prolong()
-
-
 @dg.sensor(
     job=ingest_day,
     minimum_interval_seconds=300,
@@ -146,6 +100,31 @@ def load_missing_days(
             "dagster/asset_partition_range_end": last,
         },
     )
+
+
+@dg.sensor(
+    job=observe_day,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Reads the newest day for drift, once it is in the tables.",
+)
+def watch_days(
+    context: dg.SensorEvaluationContext, warehouse: Warehouse
+) -> dg.RunRequest | dg.SkipReason:
+    """Whether it is due is told by `due.py`."""
+    from moovitamix.due import reading_due
+    from moovitamix.due_state import read_readings
+
+    try:
+        with warehouse.connect() as connection:
+            newest, read = read_readings(connection)
+    except StoreUnavailable as error:
+        return _later(error)
+    busy = any(_is_under_way(context.instance, job.name) for job in (ingest_day, observe_day))
+    due = reading_due(newest, read, get_settings().present(), under_way=busy)
+    if due is None or due.days is None:
+        return dg.SkipReason("The newest day has been read, or days are being loaded.")
+    return dg.RunRequest(run_key=due.key, partition_key=str(due.days[0]), tags={WHY: due.why})
 
 
 @dg.sensor(
@@ -255,7 +234,15 @@ def _is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
     return bool(instance.get_runs(dg.RunsFilter(job_name=job, statuses=unfinished), limit=1))
 
 
-JOBS = (ingest_day, retrain, refresh_serving, observe_day, renew_serving, housekeeping)
-SCHEDULES = (ingest_daily, housekeeping_daily)
-SENSORS = (load_missing_days, keep_champion, keep_serving)
+JOBS = (
+    ingest_day,
+    retrain,
+    refresh_serving,
+    observe_day,
+    renew_serving,
+    count_feedback,
+    housekeeping,
+)
+SCHEDULES = (ingest_daily, housekeeping_daily, count_feedback_daily)
+SENSORS = (load_missing_days, watch_days, keep_champion, keep_serving)
 PARTITIONS = daily

@@ -78,6 +78,31 @@ def load_due(loaded: Loaded, now: datetime, *, under_way: bool) -> Due | None:
     return Due(f"load:{first}:{last}:{_hour(now)}", f"Not loaded yet: {span}.", (first, last))
 
 
+def reading_due(
+    newest: tuple[date, datetime] | None,
+    read: tuple[date, datetime] | None,
+    now: datetime,
+    *,
+    under_way: bool,
+) -> Due | None:
+    """Whether the newest day has to be read for drift: once, and again when it was loaded anew.
+
+    After an outage the newest day is read, and no other: what matters is whether it drifts now.
+
+    Args:
+        newest: The newest day in the tables, and when it was loaded; None where nothing is.
+        read: The newest day that was read, and when; None: none was.
+        now: UTC.
+        under_way: Whether days are being loaded, or a day is being read.
+    """
+    if newest is None or under_way:
+        return None
+    day, loaded_at = newest
+    if read is not None and (read[0] > day or (read[0] == day and read[1] >= loaded_at)):
+        return None
+    return Due(f"read:{day}:{loaded_at.isoformat()}:{_hour(now)}", f"{day} is new.", (day, day))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Champion:
     """The champion, as far as it matters here.

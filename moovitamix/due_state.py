@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from moovitamix.due import Champion, Loaded
@@ -15,6 +15,26 @@ if TYPE_CHECKING:
     import psycopg
 
 _BLOCKED = "SELECT day, max(pull) FROM blocked_days WHERE accepted_at IS NULL GROUP BY day"
+
+
+# Of the newest day that was read, as long as it was read against the champion.
+_DRIFTED = """
+SELECT feature FROM drift_readings
+WHERE day = (SELECT max(day) FROM drift_readings) AND model_version = %s AND verdict = 'drifted'
+ORDER BY feature
+"""
+
+_NEWEST = "SELECT day, published_at FROM published_days ORDER BY day DESC LIMIT 1"
+_READ = "SELECT day, max(read_at) FROM drift_readings GROUP BY day ORDER BY day DESC LIMIT 1"
+
+Moment = tuple[date, datetime] | None
+
+
+def read_readings(connection: psycopg.Connection) -> tuple[Moment, Moment]:
+    """The newest day in the tables and when it was loaded; the newest day read, and when."""
+    newest = connection.execute(_NEWEST).fetchone()
+    read = connection.execute(_READ).fetchone()
+    return newest, read
 
 
 def read_loaded(connection: psycopg.Connection) -> Loaded:
@@ -39,4 +59,7 @@ def read_champion(connection: psycopg.Connection) -> Champion | None:
         as_of=found.as_of,
         promoted_at=found.promoted_at.astimezone(UTC),
         pinned=succession.pin(connection) is not None,
+        drifted=tuple(
+            feature for (feature,) in connection.execute(_DRIFTED, (found.version,)).fetchall()
+        ),
     )

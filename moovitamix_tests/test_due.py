@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from moovitamix import automation
-from moovitamix.due import Champion, Due, Loaded, load_due, training_due
+from moovitamix.due import Champion, Due, Loaded, load_due, reading_due, training_due
 from moovitamix.recommend import registry
 from moovitamix.recommend.gate import Decision
 from moovitamix.resources import Cache, Warehouse
@@ -149,6 +149,24 @@ def test_nothing_new_is_nothing_to_train_on() -> None:
     assert due_for(replace(CHAMPION, drifted=("genre mix",)), newest=CHAMPION.as_of) is None
 
 
+LOADED_AT = datetime(2026, 11, 22, 3, tzinfo=UTC)
+
+
+def read_due(read: tuple[date, datetime] | None, *, under_way: bool = False) -> Due | None:
+    return reading_due((YESTERDAY, LOADED_AT), read, NOW, under_way=under_way)
+
+
+def test_the_newest_day_is_read_for_drift_once_and_again_when_it_was_loaded_anew() -> None:
+    due = read_due(None)
+    assert due is not None
+    assert due.days == (YESTERDAY, YESTERDAY)
+    assert read_due((YESTERDAY - timedelta(days=1), NOW)) is not None
+    assert read_due((YESTERDAY, LOADED_AT + timedelta(minutes=5))) is None
+    assert read_due((YESTERDAY, LOADED_AT - timedelta(minutes=5))) is not None
+    assert read_due(None, under_way=True) is None
+    assert reading_due(None, None, NOW, under_way=False) is None
+
+
 def published(warehouse: Warehouse, some: set[date], pull: str = "p1") -> None:
     with warehouse.connect() as connection:
         connection.cursor().executemany(
@@ -208,12 +226,45 @@ def test_the_sensor_asks_for_the_first_training_and_not_again_while_it_is_fresh(
             decision = Decision("cannot tell", "als", True, "first")
             registry.promote(connection, registered.version, decision)
         assert isinstance(automation.keep_champion(context(instance, warehouse)), dg.SkipReason)
+        asked = automation.watch_days(context(instance, warehouse))
+        assert isinstance(asked, dg.RunRequest)
+        assert (asked.partition_key, asked.run_key is not None) == ("2026-11-21", True)
+
+
+@pytest.mark.usefixtures("at_ten")
+def test_drift_of_the_newest_day_asks_for_a_training(warehouse: Warehouse) -> None:
+    published(warehouse, days(1, 21))
+    with warehouse.connect() as connection:
+        registered = registry.register(
+            connection,
+            run_id="r1",
+            as_of=date(2026, 11, 18),
+            pull="p1",
+            matrix_fingerprint="",
+            parameters={},
+            artifact="",
+        )
+        decision = Decision("cannot tell", "als", True, "first")
+        registry.promote(connection, registered.version, decision)
+        connection.execute(
+            "INSERT INTO drift_readings (day, feature, model_version, verdict) "
+            "VALUES (%s, 'genre mix', %s, 'drifted'), (%s, 'activity', %s, 'steady')",
+            (YESTERDAY, registered.version) * 2,
+        )
+    with dg.instance_for_test() as instance:
+        asked = automation.keep_champion(context(instance, warehouse))
+    assert isinstance(asked, dg.RunRequest)
+    assert "genre mix" in asked.tags[automation.WHY]
 
 
 def test_stores_that_are_down_make_sensors_look_again_later() -> None:
     nowhere = Warehouse(url="postgresql://127.0.0.1:1/x", namespace="test")
     with dg.instance_for_test() as instance:
-        for sensor in (automation.load_missing_days, automation.keep_champion):
+        for sensor in (
+            automation.load_missing_days,
+            automation.watch_days,
+            automation.keep_champion,
+        ):
             assert isinstance(sensor(context(instance, nowhere)), dg.SkipReason)
         looked = automation.keep_serving(
             dg.build_sensor_context(
