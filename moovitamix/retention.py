@@ -1,8 +1,8 @@
 """What is kept for how long, and the one function that sees to it, after each load and every night.
 
 Settings say how long; what may go at all is told where it is kept: `ingest/prune.py` for pulls,
-`warehouse/quarantine.py`, `warehouse/exports.py`, and `erasure.py` for users whom the source does
-not have any more.
+`warehouse/quarantine.py`, `warehouse/feedback.py`, `warehouse/exports.py`, and `erasure.py` for
+users whom the source does not have any more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from moovitamix.ingest.contract import USERS
 from moovitamix.ingest.erased import unfinished
 from moovitamix.ingest.prune import Pruned, is_prunable, prune_files
 from moovitamix.ingest.pulls import gone_keys, newest_pull
-from moovitamix.warehouse import quarantine
+from moovitamix.warehouse import feedback, quarantine
 from moovitamix.warehouse.days import published_days
 from moovitamix.warehouse.exports import Passed, remove_expired
 
@@ -41,6 +41,7 @@ class Tidied:
         quarantined: Rows of the quarantine that were resolved, or last sent, long ago.
         exports: Folders of exports.
         elsewhere: Exports that are too old, and not on this machine.
+        shown: Impressions and clicks that were counted long ago.
     """
 
     users: int
@@ -49,6 +50,7 @@ class Tidied:
     quarantined: int
     exports: int = 0
     elsewhere: int = 0
+    shown: int = 0
 
     def __bool__(self) -> bool:
         """Whether there was anything."""
@@ -59,7 +61,7 @@ class Tidied:
         return (
             f"Removed {self.users:,} users who are gone from the source, {self.contents:,} "
             f"replaced contents, {self.files:,} files of old pulls, {self.quarantined:,} rows of "
-            f"the quarantine, {self.exports:,} exports"
+            f"the quarantine, {self.shown:,} impressions and clicks, {self.exports:,} exports"
             + (f"; {self.elsewhere:,} old exports are not on this machine" * bool(self.elsewhere))
         )
 
@@ -108,6 +110,9 @@ def keep_house(
                 shutil.rmtree(settings.spool, ignore_errors=True)
     with warehouse.connect() as connection:
         quarantined = quarantine.forget(connection, before)
+        shown = feedback.forget_shown(
+            connection, present - timedelta(days=settings.keep_feedback_days)
+        )
     old = Passed([], [])
     if settings.keep_exports_days is not None:
         with warehouse.connect() as connection:
@@ -119,6 +124,7 @@ def keep_house(
         quarantined,
         len(old.folders),
         len(old.not_here),
+        shown,
     )
 
 
