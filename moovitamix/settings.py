@@ -91,6 +91,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Days after which exports are removed from this machine. Unset: never.",
     )
+    keep_feedback_days: int = Field(
+        default=90,
+        ge=10,
+        description="Impressions and clicks go then; their figures stay, and skips and hides too.",
+    )
     keep_replaced_days: int = Field(
         default=90,
         ge=1,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from moovitamix.automation import housekeeping
+from moovitamix.chores import housekeeping
 from moovitamix.erasure import erase_users
 from moovitamix.ingest import people as in_files
 from moovitamix.ingest.lake import LakeStore
@@ -120,6 +120,24 @@ def test_users_gone_for_long_are_erased_and_nobody_else(peopled: Peopled) -> Non
     assert peopled.contents()["users"] == others
     assert [row for row in peopled.contents()["listen_history"] if row[0] == 1] == []
     assert tidy(peopled, at(24) + timedelta(days=30)) == NOTHING
+
+
+def test_impressions_and_clicks_go_in_time_and_what_the_matrix_is_made_of_stays(
+    peopled: Peopled,
+) -> None:
+    with peopled.warehouse.connect() as connection:
+        connection.execute(
+            "INSERT INTO feedback (user_id, track_id, kind, at, day) "
+            "SELECT 1, 1, kind, moment, moment::date FROM unnest("
+            "  '{impression,click,skip,hide,unhide}'::text[]) AS kind,"
+            "  unnest('{2026-11-22 12:00,2026-11-24 12:00}'::timestamp[]) AS moment"
+        )
+    assert tidy(peopled, at(22) + timedelta(days=90), withdrawn=200).shown == 0
+    assert tidy(peopled, at(23) + timedelta(days=90), withdrawn=200).shown == 2
+    left = rows_of(
+        peopled.warehouse, "SELECT day::text, count(*) FROM feedback GROUP BY 1 ORDER BY 1"
+    )
+    assert left == [("2026-11-22", 3), ("2026-11-24", 5)]
 
 
 class Killed(BaseException):

@@ -195,6 +195,11 @@ def unsettled_days(connection: psycopg.Connection, today: date) -> list[date]:
     return [day for (day,) in connection.execute(_UNSETTLED, asked).fetchall()]
 
 
+def count_unsettled(connection: psycopg.Connection, today: date) -> dict[date, int]:
+    """Count all days anew whose figures are missing or may still change; rows by day."""
+    return {day: count_day(connection, day) for day in unsettled_days(connection, today)}
+
+
 def online_figures(
     connection: psycopg.Connection, first: date, last: date, by: Sequence[By] = BY_VERSION
 ) -> list[OnlineFigures]:

@@ -69,6 +69,8 @@ _HIDES = "SELECT user_id, track_id FROM hides ORDER BY user_id, track_id"
 
 _OF_USERS = "SELECT user_id, track_id FROM hides WHERE user_id = ANY(%s)"
 
+_FORGET_SHOWN = "DELETE FROM feedback WHERE day < %s AND kind IN ('impression', 'click')"
+
 _CHANGED = """
 SELECT DISTINCT user_id FROM feedback
 WHERE kind IN ('hide', 'unhide') AND taken_at > now() - %s::interval
@@ -135,6 +137,17 @@ def hides_of(connection: psycopg.Connection, users: Sequence[int]) -> dict[int, 
     for user, track in connection.execute(_OF_USERS, (list(users),)).fetchall():
         found[user].add(track)
     return found
+
+
+async def users_with_hides(connection: psycopg.AsyncConnection, users: Iterable[int]) -> set[int]:
+    """Those of some users of whom a row of `hides` is there."""
+    found = await connection.execute(_OF_USERS, (list(users),))
+    return {user for user, _ in await found.fetchall()}
+
+
+def forget_shown(connection: psycopg.Connection, before: datetime) -> int:
+    """Remove the impressions and clicks of before a moment, UTC without a zone; how many."""
+    return connection.execute(_FORGET_SHOWN, (before.date(),)).rowcount
 
 
 def changed_lately(connection: psycopg.Connection, seconds: float) -> list[int]:

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 import redis
 
-from moovitamix import automation
+from moovitamix import automation, chores
 from moovitamix.recommend import registry
 from moovitamix.recommend.gate import Decision
 from moovitamix.resources import Cache, Warehouse
@@ -101,7 +101,7 @@ def test_the_sensor_asks_for_what_is_needed_and_the_job_it_asks_for_does_it(
         asked = look(champions, cache, instance)
         assert isinstance(asked, dg.RunRequest)
         assert asked.job_name == "renew_serving"
-        done = automation.renew_serving.execute_in_process(
+        done = chores.renew_serving.execute_in_process(
             resources={"cache": cache}, instance=instance
         )
         assert done.success

@@ -7,9 +7,8 @@ What an event looks like is told in `feedback_events.py`, how it is kept in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,7 +25,13 @@ from moovitamix.serve.http.group_commit import GroupCommit
 from moovitamix.serve.http.problems import ProblemError
 from moovitamix.serve.http.world import World
 from moovitamix.settings import get_settings
-from moovitamix.warehouse.feedback import TEACHING, Event, Hidden, hides_of, take_feedback
+from moovitamix.warehouse.feedback import (
+    TEACHING,
+    Event,
+    Hidden,
+    take_feedback,
+    users_with_hides,
+)
 
 if TYPE_CHECKING:
     from moovitamix.resources import Warehouse
@@ -35,6 +40,8 @@ FEEDBACK = "/feedback"
 
 # Seconds until what Redis did not take is tried again.
 TRY_AGAIN_AFTER = 2.0
+
+_DOWN = (StoreUnavailable, redis.RedisError, OSError)
 
 _JSON = (b"content-type", b"application/json")
 
@@ -58,12 +65,13 @@ class FeedbackTaking:
         world: World,
         told: Callable[[set[int]], None] = lambda _: None,
     ) -> None:
-        self._warehouse = warehouse
         self._connect = connect
         self._prefix = prefix
         self._world = world
         self._told = told
-        self.commits: GroupCommit[Sequence[Event], Hidden] = GroupCommit(warehouse, _write)
+        self.commits: GroupCommit[Sequence[Event], Hidden] = GroupCommit(warehouse, write_feedback)
+        self._looks: GroupCommit[Collection[int], set[int]] = GroupCommit(warehouse, _look)
+        self._client: redis.Redis | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hides")
         self._owed: dict[int, set[int]] = {}
         self._paying: asyncio.Task[None] | None = None
@@ -95,52 +103,90 @@ class FeedbackTaking:
             self._paying.cancel()
             await asyncio.gather(self._paying, return_exceptions=True)
         await self.commits.close()
+        await self._looks.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
 
     async def _hide(self, hides: dict[int, set[int]]) -> bool:
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(self._thread, self._hide_in_cache, hides)
-        except (StoreUnavailable, redis.RedisError, OSError):
-            for user, tracks in hides.items():
-                self._owed.setdefault(user, set()).update(tracks)
-            if self._paying is None or self._paying.done():
-                self._paying = loop.create_task(self._pay())
-            return False
-        return True
+        if await self._hide_in_cache(hides):
+            return True
+        self._owe(hides)
+        if self._paying is None or self._paying.done():
+            self._paying = asyncio.get_running_loop().create_task(self._pay())
+        return False
 
     async def _pay(self) -> None:
         """Hide what Redis did not take, when it is back."""
-        loop = asyncio.get_running_loop()
         while self._owed:
             await asyncio.sleep(TRY_AGAIN_AFTER)
             owed, self._owed = self._owed, {}
-            try:
-                await loop.run_in_executor(self._thread, self._hide_in_cache, owed)
-            except (StoreUnavailable, redis.RedisError, OSError):
-                for user, tracks in owed.items():
-                    self._owed.setdefault(user, set()).update(tracks)
+            if not await self._hide_in_cache(owed):
+                self._owe(owed)
 
-    def _hide_in_cache(self, hides: dict[int, set[int]]) -> None:
-        with closing(self._connect()) as client:
+    def _owe(self, hides: dict[int, set[int]]) -> None:
+        for user, tracks in hides.items():
+            self._owed.setdefault(user, set()).update(tracks)
+
+    async def _hide_in_cache(self, hides: dict[int, set[int]]) -> bool:
+        """Whether both stores did as asked."""
+        loop = asyncio.get_running_loop()
+
+        def hide(client: redis.Redis) -> None:
             for user, tracks in hides.items():
                 hide_in_cache(client, self._prefix, user, tracks)
-            # Who was erased meanwhile is not to be noted anew. An erasure deletes rows first, keys
-            # later: whoever still has rows here is found by it.
-            with self._warehouse.connect() as connection:
-                kept = hides_of(connection, list(hides))
-            for user in [user for user, tracks in kept.items() if not tracks]:
+
+        def forget(client: redis.Redis) -> None:
+            for user in erased:
                 forget_in_cache(client, self._prefix, user)
 
+        try:
+            await loop.run_in_executor(self._thread, self._with_redis, hide)
+            # Who was erased meanwhile is not to be noted anew. An erasure deletes rows first, keys
+            # later: whoever still has rows here is found by it.
+            erased = hides.keys() - await self._looks.commit(hides, len(hides))
+            if erased:
+                await loop.run_in_executor(self._thread, self._with_redis, forget)
+        except _DOWN:
+            return False
+        return True
 
-async def _write(
+    def _with_redis(self, work: Callable[[redis.Redis], None]) -> None:
+        """Do what may be repeated, with a client that is kept for as long as it works."""
+        client, self._client = self._client, None
+        if client is not None:
+            try:
+                work(client)
+            except _DOWN:  # it may have been closed at the other end
+                client.close()
+            else:
+                self._client = client
+                return
+        client = self._connect()
+        try:
+            work(client)
+        except BaseException:
+            client.close()
+            raise
+        self._client = client
+
+
+async def write_feedback(
     connection: psycopg.AsyncConnection, requests: list[Sequence[Event]]
 ) -> Sequence[Hidden]:
+    """Write the events of some requests in one transaction; each is told what came of all."""
     async with connection.transaction():
         decided = await take_feedback(
             connection, [event for events in requests for event in events]
         )
     return [decided] * len(requests)
+
+
+async def _look(
+    connection: psycopg.AsyncConnection, requests: list[Collection[int]]
+) -> Sequence[set[int]]:
+    found = await users_with_hides(connection, sorted({one for ids in requests for one in ids}))
+    return [found] * len(requests)
 
 
 def feedback_routes(taking: FeedbackTaking) -> list[Route]:

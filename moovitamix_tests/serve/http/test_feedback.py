@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,9 +19,11 @@ from moovitamix.serve.generations import key_of
 from moovitamix.serve.hides import hidden_ids
 from moovitamix.serve.http import feedback as taking
 from moovitamix.serve.http.app import Api
-from moovitamix.serve.http.feedback_events import MAX_EVENTS
+from moovitamix.serve.http.feedback_events import MAX_EVENTS, read_events
+from moovitamix.serve.http.group_commit import GroupCommit
 from moovitamix.serve.http.keys import make_key
 from moovitamix.serve.recommender import Recommender
+from moovitamix.warehouse.feedback import Event, Hidden
 from moovitamix_tests.serve.http.serving import Published, with_client
 from moovitamix_tests.serve.http.test_outages import NOWHERE
 from moovitamix_tests.serve.http.test_tiers import get, ids
@@ -238,6 +243,7 @@ def test_with_redis_down_a_hide_is_kept_and_acts_here_and_goes_to_the_lists_late
         feedback = api.feedback
         connect = feedback._connect
         feedback._connect = lambda: redis.Redis.from_url(NOWHERE)
+        assert feedback._client is None
         assert await post(client, event("hide", track)) == {"accepted": 1, "degraded": ["redis"]}
         assert rows(fresh.stores.warehouse, "SELECT track_id FROM hides") == [(track,)]
         assert track not in ids(await get(client, path))
@@ -276,6 +282,42 @@ def test_requests_that_come_together_are_committed_together(fresh: Published) ->
     with_client(fresh.stores, fresh.home, ask)
 
 
+def test_processes_that_take_the_same_events_in_at_once_never_wait_in_a_circle(
+    fresh: Published,
+) -> None:
+    """As when an app sends again what it has had no answer to, to whoever answers."""
+    kinds = ("hide", "unhide", "skip", "click")
+    rounds, users, tracks = 15, range(1, 9), range(20)
+
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        del client, api
+        processes: list[tuple[GroupCommit[Sequence[Event], Hidden], random.Random]] = [
+            (GroupCommit(fresh.stores.warehouse, taking.write_feedback), random.Random(n))
+            for n in range(4)
+        ]
+        for ago in range(rounds):
+            sent = [event(kind, t, u, ago) for u in users for t in tracks for kind in kinds]
+            taken = read_events(json.dumps({"events": sent}).encode(), datetime.now(UTC))
+            await asyncio.gather(
+                *(
+                    process.commit(chance.sample(taken, len(taken)), len(taken))
+                    for process, chance in processes
+                )
+            )
+        for process, _ in processes:
+            await process.close()
+
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    before = rows(fresh.stores.warehouse, deadlocks)
+    with_client(fresh.stores, fresh.home, ask)
+    assert rows(fresh.stores.warehouse, deadlocks) == before
+    pairs = len(users) * len(tracks)
+    kept = rows(fresh.stores.warehouse, "SELECT count(*) FROM feedback")
+    assert kept == [(pairs * len(kinds) * rounds,)]
+    # A hide and what takes it back at one moment: the hide counts.
+    assert rows(fresh.stores.warehouse, "SELECT count(*) FROM hides") == [(pairs,)]
+
+
 def test_a_lost_connection_is_opened_again_and_nobody_notices(fresh: Published) -> None:
     warehouse = fresh.stores.warehouse
 
@@ -296,7 +338,23 @@ def test_a_hide_of_somebody_erased_meanwhile_leaves_no_key(
     async def ask(client: httpx.AsyncClient, api: Api) -> None:
         del client
         # As it is when rows are deleted between the commit and the writing of keys.
-        await asyncio.to_thread(api.feedback._hide_in_cache, {999: {112}})
+        assert await api.feedback._hide_in_cache({999: {112}})
 
     with_client(fresh.stores, fresh.home, ask)
     assert list(valkey.scan_iter(f"{NAMESPACE}:*:x:*")) == []
+
+
+def test_a_hide_finds_redis_again_that_has_closed_the_connection(
+    fresh: Published, valkey: redis.Redis
+) -> None:
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        del api
+        for track in (110, 111):
+            assert await post(client, event("hide", track)) == {"accepted": 1}
+            valkey.client_kill_filter(_type="normal", skipme=True)
+
+    with_client(fresh.stores, fresh.home, ask)
+    name = Recommender(valkey, NAMESPACE).recommend(5).generation
+    value = valkey.get(key_of(NAMESPACE, name, "x", 5))
+    assert isinstance(value, bytes)
+    assert hidden_ids(value) == {110, 111}
