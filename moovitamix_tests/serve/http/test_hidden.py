@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from moovitamix.resources import Warehouse
 from moovitamix.serve.http import hidden
 from moovitamix.serve.http.hidden import Hidden
+from moovitamix.warehouse.feedback import read_hides
 
 
 def hide(warehouse: Warehouse, user: int, *tracks: int, kind: str = "hide") -> None:
@@ -80,7 +81,7 @@ def test_what_comes_in_while_everything_is_read_is_not_lost(
     known = Hidden()
     hide(warehouse, 3, 10)
     look(warehouse, known)
-    read = hidden.read_hides
+    read = read_hides
 
     def read_and_take_in(connection: object) -> object:
         found = read(connection)  # type: ignore[arg-type]  # passed on as it came
