@@ -10,6 +10,7 @@ read, and by which features.
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -75,6 +76,7 @@ def main() -> None:
         for age in asked.ages:
             readings = reader.read(listened.plays, as_of + timedelta(days=age))
             tallies["nothing", 0.0, age].add(readings)
+        print(f"world {seed}", file=sys.stderr, flush=True)
         if asked.no_shifts:
             continue
         for name, shift in SHIFTS.items():
