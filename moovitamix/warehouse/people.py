@@ -63,7 +63,9 @@ SELECT payload FROM quarantine WHERE endpoint = 'users' AND key IS NOT NULL
 """
 
 # In the order in which the API writes to them, so that neither waits for the other for ever.
-_WHILE_NOBODY_TELLS = "LOCK TABLE activity, activity_marks IN SHARE ROW EXCLUSIVE MODE"
+_WHILE_NOBODY_TELLS = (
+    "LOCK TABLE feedback, hides, activity, activity_marks IN SHARE ROW EXCLUSIVE MODE"
+)
 
 # Where there is a moment, by which it is told who is meant.
 _MOMENTS: Mapping[str, tuple[Kind, str]] = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.group_commit import GroupCommit
 from moovitamix.serve.http.taking import Listens, Play, Sent
 
@@ -29,7 +30,7 @@ def tell(
 
     async def write() -> None:
         commits = GroupCommit(
-            warehouse, Listens(lambda: b"", lambda: moment.replace(tzinfo=UTC)).write
+            warehouse, Listens(ErasedUsers(bytes), lambda: moment.replace(tzinfo=UTC)).write
         )
         await commits.commit(Sent(plays, [moment] * len(plays)), len(plays))
         await commits.close()

@@ -32,6 +32,7 @@ from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.connection import is_cluster
 from moovitamix.serve.http.access import AccessLog
 from moovitamix.serve.http.documented import documented_app
+from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.erasing import Erasing, erasure_route
 from moovitamix.serve.http.feedback import FeedbackTaking, feedback_routes
 from moovitamix.serve.http.forgetting import Forgetting
@@ -157,7 +158,8 @@ def build_api(
         watcher=forgetting,
         on_factors=freshener.look,
     )
-    commits = GroupCommit(warehouse, Listens(partial(read_key, lake), settings.present).write)
+    erased = ErasedUsers(partial(read_key, lake))
+    commits = GroupCommit(warehouse, Listens(erased, settings.present).write)
     reader = ListReader(
         _async_client(address, cluster=stores.cluster),
         prefix,
@@ -166,7 +168,7 @@ def build_api(
         on_generation=refresher.wake,
     )
     tiers = Tiers(reader, world, metrics)
-    feedback = FeedbackTaking(warehouse, connect, prefix, world, freshener.told)
+    feedback = FeedbackTaking(warehouse, connect, prefix, world, erased, freshener.told)
     access = AccessLog() if features.access_log else None
 
     @contextlib.asynccontextmanager

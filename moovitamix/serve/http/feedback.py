@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from moovitamix.errors import StoreUnavailable
 from moovitamix.serve.hides import by_user, forget_in_cache, hide_in_cache
+from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.feedback_events import Taken, read_events
 from moovitamix.serve.http.gate import Noted
 from moovitamix.serve.http.group_commit import GroupCommit
@@ -43,6 +44,9 @@ TRY_AGAIN_AFTER = 2.0
 
 _DOWN = (StoreUnavailable, redis.RedisError, OSError)
 
+# The order in which an erasure locks them too (`warehouse/people.py`): see `ErasedUsers.among`.
+_BEFORE_AN_ERASURE = "LOCK TABLE feedback, hides, activity_marks IN ROW EXCLUSIVE MODE"
+
 _JSON = (b"content-type", b"application/json")
 
 
@@ -54,6 +58,7 @@ class FeedbackTaking:
         connect: Opens a client of Redis, which answers bytes and has time limits.
         prefix: What every key begins with, without the colon.
         world: Told what is hidden.
+        erased: Of whom nothing is taken in.
         told: Called with the users whose lists are to be made anew, in the event loop.
     """
 
@@ -63,13 +68,15 @@ class FeedbackTaking:
         connect: Callable[[], redis.Redis],
         prefix: str,
         world: World,
+        erased: ErasedUsers,
         told: Callable[[set[int]], None] = lambda _: None,
     ) -> None:
         self._connect = connect
         self._prefix = prefix
         self._world = world
         self._told = told
-        self.commits: GroupCommit[Sequence[Event], Hidden] = GroupCommit(warehouse, write_feedback)
+        writer = FeedbackWriter(erased)
+        self.commits: GroupCommit[Sequence[Event], Hidden] = GroupCommit(warehouse, writer.write)
         self._looks: GroupCommit[Collection[int], set[int]] = GroupCommit(warehouse, _look)
         self._client: redis.Redis | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hides")
@@ -171,15 +178,28 @@ class FeedbackTaking:
         self._client = client
 
 
-async def write_feedback(
-    connection: psycopg.AsyncConnection, requests: list[Sequence[Event]]
-) -> Sequence[Hidden]:
-    """Write the events of some requests in one transaction; each is told what came of all."""
-    async with connection.transaction():
-        decided = await take_feedback(
-            connection, [event for events in requests for event in events]
-        )
-    return [decided] * len(requests)
+class FeedbackWriter:
+    """Writes the events of requests.
+
+    Args:
+        erased: Of whom nothing is taken in.
+    """
+
+    def __init__(self, erased: ErasedUsers) -> None:
+        self._erased = erased
+
+    async def write(
+        self, connection: psycopg.AsyncConnection, requests: list[Sequence[Event]]
+    ) -> Sequence[Hidden]:
+        """Write the events of some requests in one transaction; each is told what came of all."""
+        every = [event for events in requests for event in events]
+        async with connection.transaction():
+            await connection.execute(_BEFORE_AN_ERASURE)
+            erased = await self._erased.among(connection, {event.user_id for event in every})
+            kept = [event for event in every if event.user_id not in erased]
+            decided = await take_feedback(connection, kept)
+        of_erased = {event[:2]: False for event in every if event.user_id in erased}
+        return [{**decided, **of_erased}] * len(requests)
 
 
 async def _look(

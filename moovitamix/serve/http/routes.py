@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from moovitamix.serve.http.asking import Ask, read_id, read_query
 from moovitamix.serve.http.gate import Noted
-from moovitamix.serve.http.tiers import Answer, Tiers
+from moovitamix.serve.http.rendering import Answer
+from moovitamix.serve.http.tiers import Tiers
 
 RECOMMENDATIONS = "/users/{id}/recommendations"
 SIMILAR = "/tracks/{id}/similar"

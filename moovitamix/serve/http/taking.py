@@ -6,7 +6,6 @@ Where plays come from is told in `listens.py`, how requests share a transaction 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,11 +14,11 @@ from typing import NamedTuple, cast
 import msgspec
 import psycopg
 
-from moovitamix.ingest.erased import hash_account
+from moovitamix.serve.http.erased_users import ErasedUsers
 
-# One statement, and so one transaction and one round trip. Who was erased is known by keyed hashes
-# alone: where there are any and their key is not at hand, nothing is taken in. A new account that
-# was given an erased one's id is somebody else, of whom what it hears is kept.
+# One statement, and so one transaction and one round trip. Where somebody was erased and the key of
+# the hashes is not at hand, nothing is taken in. Of a new account that was given an erased one's id
+# what it hears is kept.
 _TAKE = """
 WITH sent AS (
     SELECT * FROM unnest(%(users)s::bigint[], %(recorded)s::timestamp[], %(tracks)s::bigint[],
@@ -101,13 +100,12 @@ class Listens:
     """Writes what requests bring into `activity`.
 
     Args:
-        key: The key of the hashes of erased users, asked for once somebody was erased; it may wait.
+        erased: Of whom nothing is taken in.
         present: The present, with a zone.
     """
 
-    def __init__(self, key: Callable[[], bytes], present: Callable[[], datetime]) -> None:
-        self._read_key = key
-        self._key: bytes | None = None
+    def __init__(self, erased: ErasedUsers, present: Callable[[], datetime]) -> None:
+        self._erased = erased
         self._present = present
 
     async def write(
@@ -120,7 +118,7 @@ class Listens:
         """
         new = await self._take(connection, requests)
         if new is None:
-            self._key = await asyncio.to_thread(self._read_key)
+            await self._erased.learn()
             new = await self._take(connection, requests) or set()
         outcomes = []
         for sent in requests:
@@ -147,8 +145,8 @@ class Listens:
                 "tracks": [play.track_id for play in plays],
                 "nth": [play.nth for play in plays],
                 "updated": [moment for sent in requests for moment in sent.updated],
-                "hashes": self._hashes([play.user_id for play in plays]),
-                "has_key": self._key is not None,
+                "hashes": self._erased.hashes([play.user_id for play in plays]),
+                "has_key": self._erased.has_key,
                 "day": self._present().astimezone(UTC).date(),
             },
         )
@@ -156,10 +154,3 @@ class Listens:
         if found and found[-1][0] is None:
             return None
         return set(cast("list[Play]", found))
-
-    def _hashes(self, users: Sequence[int]) -> list[bytes | None]:
-        key = self._key
-        if key is None:
-            return [None] * len(users)
-        by_user = {user: hash_account(key, user) for user in set(users)}
-        return [by_user[user] for user in users]

@@ -1,7 +1,7 @@
 """Who answers a request: the cached list, the factors, what is popular; never nobody.
 
 How Redis is read is told in `reads.py`, how factors rank in `live.py`, what is popular in
-`world.py`, and how an answer is put into JSON in `answer.py`.
+`world.py`, and how an answer is put into JSON in `rendering.py`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moovitamix.errors import StoreUnavailable
-from moovitamix.recommend.arms import Arm
 from moovitamix.serve.codec import DamagedValue, TopN, decode_list
 from moovitamix.serve.generations import Generation
 from moovitamix.serve.hides import hidden_ids
 from moovitamix.serve.http.answer import (
     Lack,
     Picker,
-    Source,
-    Tier,
-    render,
     render_uniform,
-    tail,
 )
 from moovitamix.serve.http.asking import Ask
 from moovitamix.serve.http.beside import Beside
@@ -31,18 +26,12 @@ from moovitamix.serve.http.live import LiveModel, Ranked, best_of
 from moovitamix.serve.http.popular_tiers import take_favourites, take_popular
 from moovitamix.serve.http.problems import ProblemError
 from moovitamix.serve.http.reads import ListReader, Wanted
+from moovitamix.serve.http.rendering import Answer, Rendering
 from moovitamix.serve.http.serving import Told
 from moovitamix.serve.http.world import World
 
 # How many listens are told of each track.
 BECAUSE = 3
-
-
-class Answer(NamedTuple):
-    """An answer, and what is counted of it."""
-
-    body: bytes
-    tier: Tier
 
 
 class Noted(NamedTuple):
@@ -80,7 +69,7 @@ class Tiers:
         self._world = world
         self._observer = observer or Reads()
         self._beside = Beside()
-        self._ends: dict[Arm | None, tuple[Generation, list[Lack], Told | None, bytes]] = {}
+        self._rendering = Rendering(world)
 
     def close(self) -> None:
         """End the threads."""
@@ -103,16 +92,16 @@ class Tiers:
             and not (ask.filtered or ask.explain)
         ):
             ids = own.ids[: ask.limit]
-            told = ids.tolist()
+            listed = ids.tolist()
             # Lists hold nothing hidden, but this process may know it before Redis does.
             hidden = self._world.hidden.of(user)
-            if self._world.removed.isdisjoint(told) and hidden.isdisjoint(told):
+            if self._world.removed.isdisjoint(listed) and hidden.isdisjoint(listed):
                 body = render_uniform(
                     b'"user_id":%d' % user,
                     self._world.tracks.members(ids),
                     own.scores[: ask.limit].tolist(),
                     b"cached top-N",
-                    self._cached_end(generation, lacks, told),
+                    self._rendering.cached_end(generation, lacks, told),
                 )
                 return Answer(body, "cached top-N")
         return await self._assemble(user, ask, own, generation, lacks, told)
@@ -136,7 +125,7 @@ class Tiers:
             in_genres = world.tracks.in_genres(genres, every=False)
             take_popular(self._world, picker, in_genres, "popular in genre")
         take_popular(self._world, picker, None, "popular")
-        return self._rendered(b'"track_id":%d' % track, picker, generation, lacks)
+        return self._rendering.rendered(b'"track_id":%d' % track, picker, generation, lacks)
 
     async def popular(self, ask: Ask) -> Answer:
         """What most users heard, in some genres or over all; from this process alone.
@@ -147,7 +136,7 @@ class Tiers:
         allowed, lacks = self._allowed(ask)
         picker = self._picker(ask, allowed)
         self._take_asked(picker, ask, allowed)
-        return self._rendered(b"", picker, None, [*lacks, *self._removal_lacks()])
+        return self._rendering.rendered(b"", picker, None, [*lacks, *self._removal_lacks()])
 
     async def _read(
         self, wanted: list[Wanted], user: int | None = None
@@ -219,7 +208,9 @@ class Tiers:
                     track: Ranked(listens.ids[:BECAUSE], listens.scores[:BECAUSE])
                     for track, listens in (adds or {}).items()
                 }
-        return self._rendered(b'"user_id":%d' % user, picker, generation, lacks, because, told)
+        return self._rendering.rendered(
+            b'"user_id":%d' % user, picker, generation, lacks, because, told
+        )
 
     def _rank_live(
         self, live: LiveModel, user: int, ask: Ask, allowed: NDArray[np.bool_] | None
@@ -296,35 +287,3 @@ class Tiers:
             allowed,
             ask.per_artist,
         )
-
-    def _rendered(
-        self,
-        head: bytes,
-        picker: Picker,
-        generation: Generation | None,
-        lacks: list[Lack],
-        because: dict[int, Ranked] | None = None,
-        told: Told | None = None,
-    ) -> Answer:
-        tracks = self._world.tracks
-        source = self._source(generation, told)
-        body = render(head, tracks, picker.ids, picker.scores, picker.tiers, source, lacks, because)
-        return Answer(body, picker.tiers[0] if picker.tiers else "nothing yet")
-
-    def _source(self, generation: Generation | None, told: Told | None = None) -> Source:
-        if generation is not None:
-            return Source(generation.model_version, generation.name, generation.published_at, told)
-        origin = self._world.origin
-        if origin is not None:
-            return Source(origin.model_version, origin.generation, origin.generated_at)
-        live = self._world.live
-        return Source(None if live is None else live.champion.version, None, None)
-
-    def _cached_end(self, generation: Generation, lacks: list[Lack], told: Told | None) -> bytes:
-        arm = None if told is None else told.arm
-        known = self._ends.get(arm)
-        if known is not None and known[:3] == (generation, lacks, told):
-            return known[3]
-        end = tail("cached top-N", self._source(generation, told), lacks)
-        self._ends[arm] = (generation, lacks, told, end)
-        return end

@@ -14,16 +14,19 @@ import psycopg
 import pytest
 import redis
 
+from moovitamix.ingest.erased import ensure_key, hash_account
 from moovitamix.resources import Warehouse
 from moovitamix.serve.generations import key_of
 from moovitamix.serve.hides import hidden_ids
 from moovitamix.serve.http import feedback as taking
 from moovitamix.serve.http.app import Api
+from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.feedback_events import MAX_EVENTS, read_events
 from moovitamix.serve.http.group_commit import GroupCommit
 from moovitamix.serve.http.keys import make_key
 from moovitamix.serve.recommender import Recommender
 from moovitamix.warehouse.feedback import Event, Hidden
+from moovitamix.warehouse.people import erase_rows
 from moovitamix_tests.serve.http.serving import Published, with_client
 from moovitamix_tests.serve.http.test_outages import NOWHERE
 from moovitamix_tests.serve.http.test_tiers import get, ids
@@ -292,7 +295,12 @@ def test_processes_that_take_the_same_events_in_at_once_never_wait_in_a_circle(
     async def ask(client: httpx.AsyncClient, api: Api) -> None:
         del client, api
         processes: list[tuple[GroupCommit[Sequence[Event], Hidden], random.Random]] = [
-            (GroupCommit(fresh.stores.warehouse, taking.write_feedback), random.Random(n))
+            (
+                GroupCommit(
+                    fresh.stores.warehouse, taking.FeedbackWriter(ErasedUsers(bytes)).write
+                ),
+                random.Random(n),
+            )
             for n in range(4)
         ]
         for ago in range(rounds):
@@ -358,3 +366,50 @@ def test_a_hide_finds_redis_again_that_has_closed_the_connection(
     value = valkey.get(key_of(NAMESPACE, name, "x", 5))
     assert isinstance(value, bytes)
     assert hidden_ids(value) == {110, 111}
+
+
+def test_what_an_erased_user_is_said_to_have_done_is_not_kept(fresh: Published) -> None:
+    key = ensure_key(fresh.stores.lake.open())
+    warehouse = fresh.stores.warehouse
+    with warehouse.connect() as connection:
+        connection.execute("DELETE FROM user_favorite_genres WHERE user_id = 1")
+        connection.execute("DELETE FROM users WHERE id = 1")
+        connection.cursor().executemany(
+            "INSERT INTO erasures (hash, kind) VALUES (%s, 'account')",
+            [(hash_account(key, user),) for user in (1, 2)],  # the id of 2 is somebody else's now
+        )
+
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        del api
+        events = [event("hide", 110, user) for user in (1, 2, 3)]
+        await post(client, {"events": events})
+
+    with_client(fresh.stores, fresh.home, ask)
+    for table in ("feedback", "hides", "activity_marks"):
+        assert rows(warehouse, f"SELECT user_id FROM {table} ORDER BY 1") == [  # noqa: S608 - ours
+            (2,),
+            (3,),
+        ]
+
+
+def test_a_hide_that_comes_while_its_user_is_erased_does_not_survive(fresh: Published) -> None:
+    key = ensure_key(fresh.stores.lake.open())
+    warehouse = fresh.stores.warehouse
+
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        del api
+        with warehouse.connect() as connection:
+            connection.execute(
+                "INSERT INTO erasures (hash, kind) VALUES (%s, 'account')", (hash_account(key, 1),)
+            )
+            connection.execute("DELETE FROM user_favorite_genres WHERE user_id = 1")
+            connection.commit()
+            erase_rows(connection, [1])  # waits for nobody, and holds its locks
+            late = asyncio.create_task(post(client, event("hide", 110, 1)))
+            await asyncio.sleep(0.2)
+            assert not late.done()
+            connection.commit()
+            await late
+
+    with_client(fresh.stores, fresh.home, ask)
+    assert rows(warehouse, "SELECT count(*) FROM hides") == [(0,)]
