@@ -112,6 +112,7 @@ class Champion:
         as_of: The last day of its data.
         promoted_at: UTC.
         pinned: By a rollback: automation replaces it by nothing.
+        on_trial: An experiment runs, which another champion would break off.
         drifted: The features that have drifted since it was trained, as of the newest day.
     """
 
@@ -119,6 +120,7 @@ class Champion:
     as_of: date
     promoted_at: datetime
     pinned: bool = False
+    on_trial: bool = False
     drifted: tuple[str, ...] = ()
 
 
@@ -150,7 +152,7 @@ def training_due(
         return None
     if champion is None:
         return Due(f"train:none:{_hour(now)}", "There is no champion yet.")
-    if champion.pinned or newest_day <= champion.as_of:
+    if champion.pinned or champion.on_trial or newest_day <= champion.as_of:
         return None
     if last_training is not None and now - last_training < cool_down:
         return None

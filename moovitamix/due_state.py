@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from moovitamix.due import Champion, Loaded
-from moovitamix.recommend import registry, succession
+from moovitamix.recommend import experiments, registry, succession
 from moovitamix.settings import get_settings
 from moovitamix.warehouse.acceptance import awaited_days
 from moovitamix.warehouse.days import published_days
@@ -59,6 +59,7 @@ def read_champion(connection: psycopg.Connection) -> Champion | None:
         as_of=found.as_of,
         promoted_at=found.promoted_at.astimezone(UTC),
         pinned=succession.pin(connection) is not None,
+        on_trial=experiments.running(connection) is not None,
         drifted=tuple(
             feature for (feature,) in connection.execute(_DRIFTED, (found.version,)).fetchall()
         ),

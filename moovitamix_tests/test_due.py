@@ -126,9 +126,11 @@ def test_drift_is_a_cause_of_its_own() -> None:
     assert due.key.startswith("train:v3:drift:activity+genre mix:")
 
 
-def test_a_pinned_champion_is_left_alone_whatever_speaks_against_it() -> None:
-    old = replace(CHAMPION, as_of=date(2026, 11, 1), drifted=("genre mix",), pinned=True)
-    assert due_for(old) is None
+def test_a_champion_that_is_pinned_or_on_trial_is_left_alone_whatever_speaks_against_it() -> None:
+    old = replace(CHAMPION, as_of=date(2026, 11, 1), drifted=("genre mix",))
+    assert due_for(old) is not None
+    assert due_for(replace(old, pinned=True)) is None
+    assert due_for(replace(old, on_trial=True)) is None
 
 
 def test_what_does_not_help_is_not_tried_again_before_the_cool_down_is_over() -> None:

@@ -246,3 +246,27 @@ def test_at_every_point_of_a_publication_of_both_arms_an_answer_is_of_one_genera
         await reader.close()
 
     asyncio.run(run())
+
+
+def test_what_is_heard_changes_the_lists_of_both_arms(
+    tried: Published, valkey: redis.Redis
+) -> None:
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        for wanted in ("champion", "challenger"):
+            user = next(user for user in USERS if arm(user) == wanted)
+            first, *_ = ids(await get(client, f"/users/{user}/recommendations"))
+            record = {
+                "user_id": user,
+                "items": [first],
+                "created_at": "2026-11-22T10:00:00",
+                "updated_at": "2026-11-22T10:00:00",
+            }
+            assert (await client.post("/listens", json=record)).json()["taken"] == 1
+            await asyncio.to_thread(api.freshener.work)
+            after = await get(client, f"/users/{user}/recommendations")
+            assert after["experiment"]["arm"] == wanted
+            assert (after["tier"], first in ids(after)) == ("cached top-N", False)
+            for generation in served_generations(valkey, NAMESPACE).values():
+                assert first not in held(valkey, generation, user)
+
+    with_client(tried.stores, tried.home, ask)
