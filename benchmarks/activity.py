@@ -87,6 +87,7 @@ def _serve(port: int) -> None:
         ws="none",
         access_log=False,
         log_level="warning",
+        timeout_keep_alive=75,
     )
 
 

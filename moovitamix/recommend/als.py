@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 KIND = "ALS model"
 
+# Below so many rows one thread is enough.
+FEW_ROWS = 32
+
 # Of the largest singular value of the confidences. Measured on thin data, see docs/model.md.
 LARGEST_REGULARIZATION = 0.3
 _POWER_ITERATIONS = 30  # from below: stopping early only makes the bound a little stricter
@@ -88,10 +91,17 @@ class AlsModel:
     def solve_users(self, values: Any) -> NDArray[np.float32]:
         """The factors that fit rows of values, in the columns of the model, best."""
         with one_thread():
+            # Two threads that share a row or two wait for each other, on busy cores for long.
+            self._solver.num_threads = 1 if values.shape[0] < FEW_ROWS else self._threads
             rows: NDArray[np.float32] = self._solver.recalculate_user(
                 np.arange(values.shape[0]), values
             )
         return rows
+
+    @cached_property
+    def _threads(self) -> int:
+        """What the library would use by itself."""
+        return int(_als(self.parameters).num_threads)
 
 
 def bound_regularization(parameters: AlsParameters, matrix: UserItemMatrix) -> AlsParameters:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from moovitamix.recommend.als import AlsModel
+from moovitamix.recommend.als import FEW_ROWS, AlsModel
 from moovitamix.recommend.blas import one_thread
 from moovitamix.recommend.left_out import NOTHING, LeftOut
 from moovitamix.recommend.matrix import UserItemMatrix, in_columns
@@ -165,6 +165,7 @@ def rank(
             min(n + 1, len(tracks)),  # one more, to see where a list ends among equals
             filter_query_items=leave_out,
             filter_items=excluded,
+            num_threads=1 if len(queries) < FEW_ROWS else 0,
         )
     columns = columns.astype(np.int64)
     if columns.shape[1] > n:

@@ -15,6 +15,7 @@ from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from moovitamix_tests.month.source import FIRST_DAY
 
@@ -50,7 +51,7 @@ def main() -> int:
         trained = ", ".join(map(str, trainings(story)))
     console.print(f"Trained on {trained or 'no day'}; {time.monotonic() - began:.0f} s")
     for finding in findings:
-        console.print(f"[red]✗[/] {finding}")
+        console.print("[red]✗[/]", escape(finding))
     if not findings:
         console.print("[green]✓[/] Nobody had to touch it.")
     return 1 if findings else 0

@@ -49,7 +49,7 @@ class MoodySource:
 
     def start_anew(self) -> None:
         """Hold other people and tracks from now on."""
-        self._world = self._other
+        self._world, self.shifted = self._other, None
 
     def app(self) -> Starlette:
         """The ASGI application."""

@@ -136,9 +136,9 @@ class Freshener:
                 with ExitStack() as stack:
                     stores = self._open(stack)
                     while not self._stopping.is_set():
-                        self._turn(stores)
-                        self._wake.wait(0 if self._told else EVERY / 2)
-                        self._wake.clear()
+                        if not self._turn(stores):
+                            self._wake.wait(EVERY / 2)
+                            self._wake.clear()
             except Exception as error:  # whatever it is: the thread has to go on
                 self._listener.fold_in_failed()
                 if isinstance(error, MoovitaMixError | psycopg.Error | redis.RedisError | OSError):
@@ -147,15 +147,15 @@ class Freshener:
                     log.exception("Nobody could be folded in")
                 self._stopping.wait(_AFTER_FAILURE)
 
-    def _turn(self, stores: _Stores) -> None:
-        """One batch of those who wait; then a look, when one is due."""
+    def _turn(self, stores: _Stores) -> bool:
+        """One batch of those who wait; then a look, when one is due. Whether more wait."""
         due = time.monotonic() - self._looked.at > EVERY
         if self._world.folding is None or not (self._told or due):
-            return
+            return False
         served = self._served(stores.client)
         if not served:
             self._told.clear()  # who waits is found when there is something to fold in by
-            return
+            return False
         where = tuple((generation.name, folding) for generation, folding in served)
         if self._looked.where != where:
             self._looked = _Looked(where=where)
@@ -164,6 +164,7 @@ class Freshener:
             self._fold_waiting(stores, served)
             if due:
                 self._look(stores, served)
+        return bool(self._told)
 
     def _open(self, stack: ExitStack) -> _Stores:
         client = stack.enter_context(closing(self._connect()))

@@ -220,3 +220,19 @@ def test_what_an_erased_user_is_said_to_have_heard_is_not_kept(fresh: Published)
 
     with_client(fresh.stores, fresh.home, ask)
     assert [row[0] for row in rows(fresh.stores.warehouse)] == [2, 3]
+
+
+def test_who_was_told_of_before_there_are_factors_is_found_when_they_are_loaded(
+    fresh: Published,
+) -> None:
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        folding, api.world.folding = api.world.folding, None
+        first, *_ = await listed(client, 1)
+        await post(client, listen(1, first))
+        await asyncio.to_thread(api.freshener.work)
+        assert first in await listed(client, 1)
+        api.world.folding = folding
+        await asyncio.to_thread(api.freshener.work)
+        assert first not in await listed(client, 1)
+
+    with_client(fresh.stores, fresh.home, ask)
