@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from moovitamix.errors import StoreUnavailable
+from moovitamix.observe.alert_sensor import alerts
 from moovitamix.partitions import daily
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.settings import get_settings
@@ -145,5 +146,5 @@ def _is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
 
 JOBS = (ingest_day, retrain, refresh_serving, renew_serving, housekeeping)
 SCHEDULES = (ingest_daily, housekeeping_daily)
-SENSORS = (keep_serving,)
+SENSORS = (keep_serving, alerts)
 PARTITIONS = daily

@@ -2,9 +2,9 @@
 
 Here are the six published ones, and those that keep the books of loading them. The model registry
 is in `registry_tables.py`, the staging area in `staged_tables.py`, what the app tells at once in
-`activity_tables.py`; whoever imports `metadata` from here has them all. Alembic's migrations build
-them, Dagster shows them as column schemas, the export reads their order. Tables without a schema
-live in the namespace's schema.
+`activity_tables.py`, what people are told in `alert_tables.py`; whoever imports `metadata` from
+here has them all. Alembic's migrations build them, Dagster shows them as column schemas, the export
+reads their order. Tables without a schema live in the namespace's schema.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-from moovitamix.warehouse import activity_tables, registry_tables, staged_tables
+from moovitamix.warehouse import activity_tables, alert_tables, registry_tables, staged_tables
 from moovitamix.warehouse.columns import Moment, OurMoment, metadata, pull
 from moovitamix.warehouse.staged_tables import STAGING
 
@@ -34,6 +34,7 @@ __all__ = [
     "PUBLISHED",
     "STAGING",
     "activity_tables",
+    "alert_tables",
     "metadata",
     "registry_tables",
     "staged_tables",
