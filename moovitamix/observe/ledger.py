@@ -126,6 +126,11 @@ class Entered:
     over: Sequence[str]
 
 
+def take_turn(connection: psycopg.Connection) -> None:
+    """Wait for whoever writes in the book, and keep others waiting until the transaction ends."""
+    connection.execute(_LOCK)
+
+
 def open_conditions(
     connection: psycopg.Connection, kinds: Collection[Kind] | None = None
 ) -> list[Condition]:
@@ -158,7 +163,7 @@ def enter(
         channels: The names of those that are configured.
         now: UTC.
     """
-    connection.execute(_LOCK)
+    take_turn(connection)
     opened: dict[int, Condition] = {}
     for one in look.conditions:
         entry = _entry(one, now)

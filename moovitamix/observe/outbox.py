@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from moovitamix.observe.channels import Channel, Sent, send
 from moovitamix.observe.conditions import RULES
+from moovitamix.observe.ledger import take_turn
 from moovitamix.observe.message import Message, Notice, compose
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ MESSAGES_AN_HOUR = 10
 # that is being sent is left alone.
 _FIRST_PAUSE = timedelta(minutes=2)
 LONGEST_PAUSE = timedelta(hours=1)
-
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.alerts', 0))"
 
 _WAITING = """
 SELECT n.id, n.alert_id, n.what, a.severity, a.title, a.text, a.runbook, a.link, a.first_seen,
@@ -95,7 +94,7 @@ def deliver(
         StoreUnavailable: When Postgres does not answer.
     """
     with warehouse.connect() as connection:
-        connection.execute(_LOCK)
+        take_turn(connection)
         found = [
             _claim(connection, channel, now, namespace=warehouse.schema_name, runbook=runbook)
             for channel in channels
