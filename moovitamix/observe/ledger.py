@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
 from moovitamix.observe.conditions import Condition, Kind
 
 if TYPE_CHECKING:
@@ -94,6 +96,29 @@ SELECT alert_id, channel, 'reminder', %(now)s::timestamptz, %(now)s::timestamptz
 FROM told LEFT JOIN reminded r USING (channel)
 WHERE NOT told.waits AND told.last <= %(before)s AND (r.last IS NULL OR r.last <= %(before)s)
 ORDER BY alert_id
+"""
+
+# What is open, or was not told to all yet, by its key: a second time there is nothing to bring.
+_BRING = """
+INSERT INTO alerts (key, kind, severity, title, text, runbook, link, first_seen, last_seen, times,
+                    resolved_at)
+SELECT o.key, o.kind, o.severity, o.title, o.text, o.runbook, o.link, o.first_seen, o.last_seen,
+       o.times, o.resolved_at
+FROM {old}.alerts o
+WHERE (o.resolved_at IS NULL
+       OR EXISTS (SELECT FROM {old}.alert_notices n WHERE n.alert_id = o.id AND n.sent_at IS NULL))
+  AND NOT EXISTS (SELECT FROM alerts a WHERE a.key = o.key)
+ORDER BY o.id
+"""
+
+_BRING_NOTICES = """
+INSERT INTO alert_notices (alert_id, channel, what, created_at, attempts, next_try, sent_at)
+SELECT a.id, n.channel, n.what, n.created_at, n.attempts, n.next_try, n.sent_at
+FROM {old}.alert_notices n
+JOIN {old}.alerts o ON o.id = n.alert_id
+JOIN alerts a ON a.key = o.key AND a.first_seen = o.first_seen
+WHERE NOT EXISTS (SELECT FROM alert_notices m WHERE m.alert_id = a.id)
+ORDER BY n.id
 """
 
 _TIDY = "DELETE FROM alerts WHERE resolved_at < %(before)s"
@@ -188,6 +213,20 @@ def enter(
     connection.execute(_TIDY, {"before": now - KEEP_FOR})
     connection.execute(_GIVE_UP, {**who, "before": now - GIVE_UP_AFTER})
     return Entered(list(opened.values()), [title for _, title in over])
+
+
+def bring_over(connection: psycopg.Connection, schema: str) -> None:
+    """Go on with the book of another schema: what is open there, and what was not told yet.
+
+    Repeating it changes nothing.
+
+    Args:
+        connection: The transaction, on the schema where the book goes on.
+        schema: Where it was kept.
+    """
+    take_turn(connection)
+    for statement in (_BRING, _BRING_NOTICES):
+        connection.execute(sql.SQL(statement).format(old=sql.Identifier(schema)))
 
 
 def _entry(one: Condition, now: datetime) -> dict[str, object]:

@@ -27,7 +27,7 @@ def told(world: World) -> list[tuple[str, str, str]]:
     return world.rows(
         "SELECT a.key, n.what, n.channel FROM alert_notices n JOIN alerts a ON a.id = n.alert_id "
         "ORDER BY n.id"
-    )  # type: ignore[return-value] # three texts each
+    )
 
 
 @settings(
