@@ -7,9 +7,9 @@ that is refused), so of these the type alone is told, and the run shows the rest
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from moovitamix.observe.conditions import Condition
 
@@ -76,6 +76,13 @@ def condition_of(run: FailedRun, ui_url: str | None) -> Condition:
         link=f"{ui_url.rstrip('/')}/runs/{run.run_id}" if ui_url else None,
         runbook=_entry(run),
     )
+
+
+def is_told_by_days(run: FailedRun, blocked: Collection[date]) -> bool:
+    """Whether a run failed only for days that are blocked: each of them is an alert already."""
+    if _entry(run) != _BLOCKED or not run.days:
+        return False
+    return any(run.days[0] <= day.isoformat() <= run.days[-1] for day in blocked)
 
 
 def _cause(run: FailedRun) -> str:

@@ -6,9 +6,9 @@ leaves the rest of the look as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from moovitamix.errors import StoreUnavailable
@@ -95,9 +95,10 @@ def watch(
     current = _current(cache, tell)
     kinds = [kind for kind in RULES if current is not None or kind not in _OF_CACHE]
     with warehouse.connect() as connection:
+        held_back = blocked_days(connection)
         found = [
-            *_of_runs(connection, runs, post, now),
-            *_of_stores(connection, current, post, now, present),
+            *_of_runs(connection, runs, held_back, post, now),
+            *_of_stores(connection, current, held_back, post, now, present),
         ]
         names = [channel.name for channel in post.channels]
         entered = ledger.enter(connection, ledger.Look(found, kinds), names, now)
@@ -127,10 +128,18 @@ def _current(cache: Cache, tell: Callable[[str], None]) -> tuple[Generation | No
 
 
 def _of_runs(
-    connection: psycopg.Connection, runs: Runs, post: Post, now: datetime
+    connection: psycopg.Connection,
+    runs: Runs,
+    held_back: Mapping[date, Sequence[str]],
+    post: Post,
+    now: datetime,
 ) -> list[Condition]:
     before = ledger.open_conditions(connection, _OF_RUNS)
-    fresh = [failed_runs.condition_of(run, post.ui_url) for run in runs.failed()]
+    fresh = [
+        failed_runs.condition_of(run, post.ui_url)
+        for run in runs.failed()
+        if not failed_runs.is_told_by_days(run, held_back)
+    ]
     every = list({one.key: one for one in [*fresh, *before]}.values())
     jobs = {failed_runs.job_of(one.key) for one in every}
     good = {job: ended for job in sorted(jobs) if (ended := runs.last_success(job)) is not None}
@@ -142,11 +151,11 @@ def _of_runs(
 def _of_stores(
     connection: psycopg.Connection,
     current: tuple[Generation | None] | None,
+    held_back: Mapping[date, Sequence[str]],
     post: Post,
     now: datetime,
     present: datetime,
 ) -> list[Condition]:
-    held_back = blocked_days(connection)
     published = published_days(connection)
     champion = registry.champion(connection)
     found = [

@@ -172,6 +172,19 @@ def test_a_blocking_check_is_told_with_what_it_holds_back(
     assert world.open == []
 
 
+def test_a_run_that_fails_for_a_blocked_day_alone_is_told_by_the_day(
+    sensor: Sensor, instance: dg.DagsterInstance, world: World, hook: Hook
+) -> None:
+    world.block(20)
+    run(instance, "blocked", day=20)
+    sensor.tick()
+    assert world.open == ["day_blocked:2026-11-20"]
+    assert len(hook.messages) == 1
+    run_id = run(instance, "blocked", day=21)  # of another day, that nobody has told of
+    sensor.tick()
+    assert f"run_failed:ingest_day:{run_id}" in world.open
+
+
 def test_a_source_that_is_gone_again_is_told_until_a_pull_succeeds(
     sensor: Sensor, instance: dg.DagsterInstance, world: World
 ) -> None:
