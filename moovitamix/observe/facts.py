@@ -15,19 +15,26 @@ NEWS_FOR = timedelta(days=3)
 
 _USUAL_OVER_DAYS = 7
 
-# What waited at a moment is told by when rows came and were resolved. Before anything was
-# published there was no level that could be usual.
+# What waited at a moment is what waits now, and what was resolved since, less what came since: so
+# the many rows that just wait are counted once, not for each day.
+# Before anything was published there was no level that could be usual.
 _QUARANTINE = """
-SELECT looked.days_ago, count(q.sha256)
-FROM (SELECT n AS days_ago, %(now)s::timestamptz - n * interval '1 day' AS moment
-      FROM generate_series(0, %(days)s) n) looked
-LEFT JOIN quarantine q
-  ON q.first_seen <= looked.moment
- AND (q.resolved_at IS NULL OR q.resolved_at > looked.moment)
-WHERE looked.days_ago = 0
-   OR looked.moment > (SELECT min(published_at) FROM published_days)
-GROUP BY looked.days_ago
-ORDER BY looked.days_ago
+WITH looked AS (
+    SELECT n AS days_ago, %(now)s::timestamptz - n * interval '1 day' AS moment
+    FROM generate_series(0, %(days)s) n
+), waiting AS (
+    SELECT count(*) AS rows FROM quarantine WHERE resolved_at IS NULL
+), changed AS (
+    SELECT first_seen, resolved_at FROM quarantine
+    WHERE first_seen > (SELECT min(moment) FROM looked)
+       OR resolved_at > (SELECT min(moment) FROM looked)
+)
+SELECT days_ago, rows
+     + (SELECT count(*) FROM changed WHERE resolved_at > moment)
+     - (SELECT count(*) FROM changed WHERE first_seen > moment)
+FROM looked, waiting
+WHERE days_ago = 0 OR moment > (SELECT min(published_at) FROM published_days)
+ORDER BY days_ago
 """
 
 _DRIFT = """

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from moovitamix.observe.conditions import RULES
+from moovitamix.observe.facts import quarantine_levels
 from moovitamix.observe.standing import AND_SO_MANY, EXPIRES_SOON
 from moovitamix.recommend import registry, succession
 from moovitamix.recommend.gate import Decision
@@ -216,6 +217,18 @@ def test_more_in_quarantine_than_usual_is_told_until_it_is_less(world: World) ->
     world.write("UPDATE quarantine SET resolved_at = %s WHERE first_seen = %s", NOW, NOW)
     world.look(HOUR)
     assert world.open == []
+
+
+def test_the_level_of_each_day_is_told_from_when_rows_came_and_were_resolved(world: World) -> None:
+    publish_days(world, 10, at=NOW - 5.5 * DAY)
+    wait(world, 4, since=NOW - 9 * DAY)
+    wait(world, 2, since=NOW - 2 * DAY)
+    wait(world, 1, since=NOW - 1.5 * DAY)
+    world.write(
+        "UPDATE quarantine SET resolved_at = %s WHERE first_seen = %s", NOW - HOUR, NOW - 2 * DAY
+    )
+    with world.warehouse.connect() as connection:
+        assert quarantine_levels(connection, NOW) == (5, [7, 6, 4, 4, 4])
 
 
 def test_the_first_load_is_not_more_than_usual(world: World) -> None:
