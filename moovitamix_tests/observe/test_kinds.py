@@ -245,7 +245,8 @@ def read_drift(world: World, day: int, version: int, **verdicts: str) -> None:
     )
     for feature, verdict in verdicts.items():
         world.write(
-            "INSERT INTO drift_readings VALUES (%s, %s, %s, 0.1234, 0.05, 0.1, %s)",
+            "INSERT INTO drift_readings (day, feature, model_version, value, warn, alarm, verdict) "
+            "VALUES (%s, %s, %s, 0.1234, 0.05, 0.1, %s)",
             date(2026, 11, day),
             feature,
             version,
