@@ -13,6 +13,7 @@ from moovitamix.chores import (
     renew_serving,
 )
 from moovitamix.errors import StoreUnavailable
+from moovitamix.observe.alert_sensor import alerts
 from moovitamix.partitions import daily
 from moovitamix.resources import Cache, Warehouse
 from moovitamix.settings import get_settings
@@ -244,5 +245,5 @@ JOBS = (
     housekeeping,
 )
 SCHEDULES = (ingest_daily, housekeeping_daily, count_feedback_daily)
-SENSORS = (load_missing_days, watch_days, keep_champion, keep_serving)
+SENSORS = (load_missing_days, watch_days, keep_champion, keep_serving, alerts)
 PARTITIONS = daily

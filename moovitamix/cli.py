@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from moovitamix import __version__
 from moovitamix.commands.accept_reset import accept_reset
+from moovitamix.commands.alerts import alerts
 from moovitamix.commands.block import block
 from moovitamix.commands.days import days
 from moovitamix.commands.drift import drift
@@ -321,6 +322,7 @@ source.add_command(accept_reset)
 for group in (
     models,
     generations,
+    alerts,
     experiment,
     quarantine,
     days,

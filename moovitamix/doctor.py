@@ -14,7 +14,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from pydantic import SecretStr
 from rich import box
@@ -24,8 +24,16 @@ from rich.table import Table
 
 from moovitamix.durations import write_duration
 from moovitamix.embedded import services
-from moovitamix.errors import MoovitaMixError, SourceUnavailable, StoreUnavailable
+from moovitamix.errors import (
+    MoovitaMixError,
+    SettingsError,
+    SourceUnavailable,
+    StoreUnavailable,
+)
 from moovitamix.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from moovitamix.observe.channels import Channel
 
 OLDEST_POSTGRES = 140000
 OLDEST_REDIS = (6, 2)
@@ -39,6 +47,8 @@ def print_settings(console: Console) -> None:
     for name, declared in Settings.model_fields.items():
         variable = Settings.variable(name)
         value = _shown(getattr(settings, name))
+        if name == "alert_urls" and settings.alert_urls is not None:
+            value = ", ".join(channel.name for channel in _channels(settings))
         origin = "" if os.environ.get(variable) else "[dim] (default)[/]"
         table.add_row(variable, f"{escape(value)}{origin}", escape(declared.description or ""))
     console.print(table)
@@ -82,6 +92,7 @@ def examine(console: Console) -> bool:
     ]
     if settings.mlflow_tracking_uri is not None:
         examinations.append(("MLflow", _mlflow))
+    examinations.append(("alerts", _alerts))
     well = True
     for name, examination in examinations:
         try:
@@ -235,3 +246,25 @@ def _mlflow(settings: Settings) -> str:
             "start it or correct MLFLOW_TRACKING_URI, then `moovitamix models mirror`."
         ) from error
     return f"{shown} answers"
+
+
+def _channels(settings: Settings) -> list[Channel]:
+    from moovitamix.observe.channels import read_channels
+
+    return read_channels(settings.alert_urls.get_secret_value() if settings.alert_urls else None)
+
+
+def _alerts(settings: Settings) -> str:
+    """Which channels there are. Nothing is sent: that is what `alerts send-test` is for."""
+    channels = _channels(settings)
+    if not channels:
+        return "only logged; MOOVITAMIX_ALERT_URLS names channels to send them to"
+    from moovitamix.observe.channels import is_understood
+
+    broken = [channel.name for channel in channels if not is_understood(channel)]
+    if broken:
+        raise SettingsError(
+            f"Apprise does not understand {', '.join(broken)}: correct MOOVITAMIX_ALERT_URLS."
+        )
+    names = ", ".join(channel.name for channel in channels)
+    return f"to {names}; `moovitamix alerts send-test` tries them"

@@ -7,8 +7,10 @@ killed anywhere is completed by the next.
 2. The namespace's schemas are renamed, in one transaction.
 3. `current` is removed from the cache: its ids stand for other tracks now, so that no list is
    better than these. After the schemas, for until then a run could publish the old lists again.
-4. The lake's files are moved.
-5. The mark is removed.
+4. The book of alerts goes on in the new tables: people were told of the old world's troubles, and
+   are to be told that they are over.
+5. The lake's files are moved.
+6. The mark is removed.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from psycopg import sql
 from moovitamix.errors import NothingToDo
 from moovitamix.ingest import before
 from moovitamix.ingest.pulls import kept_pulls
+from moovitamix.observe import ledger
 from moovitamix.serve.generations import current_key, redis_answering
 from moovitamix.warehouse import migrate
 from moovitamix.warehouse.days import published_days
@@ -102,6 +105,8 @@ def set_aside(
             before.begin(lake, name)
         _rename_schemas(warehouse, name)
         _serve_nothing(client, cache.prefix)
+        with warehouse.connect() as connection:  # makes the new tables, if nobody has
+            ledger.bring_over(connection, name)
         before.move(lake, name)
         before.finish(lake)
     return name

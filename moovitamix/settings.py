@@ -173,6 +173,25 @@ class Settings(BaseSettings):
         description="Requests a second that a key may make of one worker of the API. 0: any.",
     )
 
+    alert_urls: SecretStr | None = Field(
+        default=None,
+        description="Apprise URLs that alerts are sent to (`mailto://…`, `slack://…`, `json://…`), "
+        "comma or white space between. Unset: they are only logged.",
+    )
+    ui_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^@?#]+$",
+        description="Where people open the Dagster UI: alerts link to the run. Unset: no link.",
+    )
+    runbook_url: str = Field(
+        default="docs/runbook.md",
+        description="Where people read the runbook: alerts link to its entries.",
+    )
+    late_after: Duration = Field(
+        default=timedelta(hours=6),
+        description="A day that is not published so long after it ended is told: 6h.",
+    )
+
     @classmethod
     def variable(cls, field: str) -> str:
         """The environment variable that a field is read from."""

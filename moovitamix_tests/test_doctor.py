@@ -39,7 +39,7 @@ def test_without_settings_all_is_well_and_nothing_is_started(
     well, told = examined(monkeypatch)
 
     assert well
-    assert list(told) == ["Python", "home", "Postgres", "Redis", "lake", "source"]
+    assert list(told) == ["Python", "home", "Postgres", "Redis", "lake", "source", "alerts"]
     assert told["Postgres"] == told["Redis"] == "✓ embedded, not running; started when needed"
     assert told["source"] == "✓ demonstration, not running; started when needed"
     assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []

@@ -228,6 +228,7 @@ def test_every_job_and_schedule_says_what_it_is_for(definitions: dg.Definitions)
         "refresh_serving",
         "observe_day",
         "renew_serving",
+        "count_feedback",
         "housekeeping",
     }
     for job in jobs:

@@ -49,6 +49,14 @@ VARIABLES = {
     "MOOVITAMIX_DRIFT_DAYS": ("14", "drift_days", 14),
     "MOOVITAMIX_API_KEYS": ("./keys", "api_keys", SecretStr("./keys")),
     "MOOVITAMIX_RATE_LIMIT": ("50", "rate_limit", 50.0),
+    "MOOVITAMIX_ALERT_URLS": (
+        "json://me:pw@hook mailto://me:pw@mail",
+        "alert_urls",
+        SecretStr("json://me:pw@hook mailto://me:pw@mail"),
+    ),
+    "MOOVITAMIX_UI_URL": ("http://ui:3000", "ui_url", "http://ui:3000"),
+    "MOOVITAMIX_RUNBOOK_URL": ("https://wiki/runbook", "runbook_url", "https://wiki/runbook"),
+    "MOOVITAMIX_LATE_AFTER": ("90m", "late_after", timedelta(minutes=90)),
     "MOOVITAMIX_NOW": ("2026-11-22T08:00", "now", datetime(2026, 11, 22, 8, tzinfo=UTC)),
 }
 

@@ -3,9 +3,10 @@
 Here are the six published ones, and those that keep the books of loading them. The model registry
 is in `registry_tables.py`, experiments in `experiment_tables.py`, the staging area in
 `staged_tables.py`, what the app tells at once in `activity_tables.py`, what people do with
-recommendations in `feedback_tables.py`, readings of drift in `drift_tables.py`; whoever imports
-`metadata` from here has them all. Alembic's migrations build them, Dagster shows them as column
-schemas, the export reads their order. Tables without a schema live in the namespace's schema.
+recommendations in `feedback_tables.py`, readings of drift in `drift_tables.py`, what people are
+told in `alert_tables.py`; whoever imports `metadata` from here has them all. Alembic's migrations
+build them, Dagster shows them as column schemas, the export reads their order. Tables without a
+schema live in the namespace's schema.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from sqlalchemy import (
 
 from moovitamix.warehouse import (
     activity_tables,
+    alert_tables,
     drift_tables,
     experiment_tables,
     feedback_tables,
@@ -44,6 +46,7 @@ __all__ = [
     "PUBLISHED",
     "STAGING",
     "activity_tables",
+    "alert_tables",
     "drift_tables",
     "experiment_tables",
     "feedback_tables",

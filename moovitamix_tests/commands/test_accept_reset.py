@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -15,6 +16,8 @@ from moovitamix.errors import NothingToDo, SourceContractError, StoreUnavailable
 from moovitamix.ingest import before
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import kept_pulls, newest_pull
+from moovitamix.observe.conditions import Condition
+from moovitamix.observe.ledger import Look, bring_over, enter
 from moovitamix.recommend.artifacts import current_matrix, store_matrix
 from moovitamix.resources import Cache, Warehouse
 from moovitamix.serve.generations import current_key
@@ -99,6 +102,27 @@ def test_the_old_world_is_set_aside_whole_and_the_new_one_can_be_loaded(
     assert len(found["tracks"]) == 40
     assert not {row[0] for row in found["tracks"]} & {row[0] for row in old["tracks"]}
     assert [row[8] for row in found["tracks"] if row[8] is not None] == []
+
+
+def test_people_who_were_told_of_the_old_world_are_told_that_it_is_over(
+    command: Command, warehouse: Warehouse, old: Contents
+) -> None:
+    assert old
+    anew = Condition(key="source_anew", kind="source_anew", title="Anew", text="Decide.")
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    with warehouse.connect() as connection:
+        enter(connection, Look([anew], ["source_anew"]), ["mail"], now)
+        connection.execute("UPDATE alert_notices SET sent_at = created_at")
+    told = command("source", "accept-reset", "--yes")
+    assert told.exit_code == 0, told.output
+    with warehouse.connect() as connection:
+        bring_over(connection, old_schemas(warehouse)[0])  # as who repeats it does
+        enter(connection, Look([], ["source_anew"]), ["mail"], now)
+        notices = connection.execute(
+            "SELECT key, what, sent_at IS NULL FROM alerts a "
+            "JOIN alert_notices n ON n.alert_id = a.id ORDER BY n.id"
+        ).fetchall()
+    assert notices == [("source_anew", "new", False), ("source_anew", "over", True)]
 
 
 def test_who_does_not_confirm_changes_nothing(

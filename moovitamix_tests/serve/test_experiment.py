@@ -500,12 +500,10 @@ def test_feedback_is_counted_by_user_and_plays_that_followed_an_impression(
     ]
     played = [(5, 110, shown + HOUR), (5, 111, shown - HOUR / 2), (6, 112, shown + HOUR)]
     with warehouse.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(
-            """CREATE TABLE IF NOT EXISTS feedback (user_id bigint NOT NULL,
-                   track_id bigint NOT NULL, kind text NOT NULL, at timestamptz NOT NULL)"""
-        )
         cursor.executemany(
-            "INSERT INTO feedback (user_id, track_id, kind, at) VALUES (%s, %s, %s, %s)", told
+            "INSERT INTO feedback (user_id, track_id, kind, at, day) "
+            "VALUES (%s, %s, %s, %s, '2026-11-26')",
+            told,
         )
         cursor.executemany(
             """INSERT INTO activity (user_id, recorded_at, track_id, nth, listened_at, day)

@@ -23,7 +23,7 @@ from moovitamix.ingest.decode import decode_records
 from moovitamix.serve.http.gate import Noted
 from moovitamix.serve.http.group_commit import GroupCommit
 from moovitamix.serve.http.problems import ProblemError
-from moovitamix.serve.http.taking import Play, Sent, Taken
+from moovitamix.serve.http.taking import Play, Sent, TakenIn
 from moovitamix.settings import get_settings
 
 ROUTE = "/listens"
@@ -46,7 +46,7 @@ class ListensRoute:
 
     def __init__(
         self,
-        commits: GroupCommit[Sent, tuple[Taken, frozenset[int]]],
+        commits: GroupCommit[Sent, tuple[TakenIn, frozenset[int]]],
         told: Callable[[frozenset[int]], None],
         present: Callable[[], datetime] = lambda: get_settings().present(),
     ) -> None:

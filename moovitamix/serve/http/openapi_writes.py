@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from moovitamix.serve.http.problems import MEDIA_TYPE
-from moovitamix.serve.http.taking import Taken
+from moovitamix.serve.http.taking import TakenIn
 
 _INT64 = {"type": "integer", "format": "int64", "minimum": -(1 << 63), "maximum": (1 << 63) - 1}
 _MOMENT = {
@@ -62,7 +62,7 @@ def write_paths() -> dict[str, Any]:
                     "202": {
                         "description": "On disk. Users' lists know it some milliseconds later.",
                         "content": {
-                            "application/json": {"schema": {"$ref": "#/components/schemas/Taken"}}
+                            "application/json": {"schema": {"$ref": "#/components/schemas/TakenIn"}}
                         },
                     },
                     "413": _problem("More bytes than a request may have: send several."),
@@ -78,7 +78,9 @@ def write_paths() -> dict[str, Any]:
 
 def write_schemas() -> dict[str, Any]:
     """The schemas that they refer to."""
-    _, schemas = msgspec.json.schema_components([Taken], ref_template="#/components/schemas/{name}")
+    _, schemas = msgspec.json.schema_components(
+        [TakenIn], ref_template="#/components/schemas/{name}"
+    )
     return {"ListenRecord": _LISTEN_RECORD, **schemas}
 
 

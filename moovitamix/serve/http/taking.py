@@ -84,7 +84,7 @@ class Sent:
     updated: list[datetime]
 
 
-class Taken(msgspec.Struct, frozen=True):
+class TakenIn(msgspec.Struct, frozen=True):
     """What came of a request.
 
     Attributes:
@@ -110,7 +110,7 @@ class Listens:
 
     async def write(
         self, connection: psycopg.AsyncConnection, requests: list[Sent]
-    ) -> Sequence[tuple[Taken, frozenset[int]]]:
+    ) -> Sequence[tuple[TakenIn, frozenset[int]]]:
         """Write the plays of some requests; of each what came of it, and whose lists are old now.
 
         Raises:
@@ -126,7 +126,7 @@ class Listens:
             new -= own  # of two requests that bring the same, the first has told it
             outcomes.append(
                 (
-                    Taken(len(own), len(sent.plays) - len(own)),
+                    TakenIn(len(own), len(sent.plays) - len(own)),
                     frozenset(play[0] for play in own),
                 )
             )

@@ -1,0 +1,124 @@
+"""Failed and succeeded runs, read from Dagster's history; what follows is `failed_runs.py`'s."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from moovitamix import errors
+from moovitamix.check_faults import HELD_BACK
+from moovitamix.observe.failed_runs import FailedRun
+
+# More than that between two looks is a flood: the oldest come first, and the rest at the next look.
+AT_ONCE = 200
+
+# Written by us: their words hold no value of a record.
+_OURS = {
+    name
+    for name, found in vars(errors).items()
+    if inspect.isclass(found) and issubclass(found, errors.MoovitaMixError)
+} | {"Failure"}
+_OF_DAGSTER = "DagsterExecutionStepExecutionError"
+
+_PARTITION = "dagster/partition"
+_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+_TOLD_OF = {
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+}
+
+
+def failed_since(instance: dg.DagsterInstance, since: datetime) -> tuple[list[FailedRun], datetime]:
+    """The runs that failed since a moment, the oldest first, and from when to look next.
+
+    Args:
+        instance: Whose history.
+        since: UTC; a run that was changed later than this is found.
+    """
+    records = instance.get_run_records(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since),
+        limit=AT_ONCE,
+        order_by="update_timestamp",
+        ascending=True,
+    )
+    newest = max((_utc(one.update_timestamp) for one in records), default=since)
+    return [_read(instance, one) for one in records], max(newest, since)
+
+
+def last_success(instance: dg.DagsterInstance, job: str) -> datetime | None:
+    """When a run of a job last succeeded; UTC."""
+    good = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
+    records = instance.get_run_records(good, limit=1, order_by="update_timestamp")
+    return next((_ended(one) for one in records), None)
+
+
+def _read(instance: dg.DagsterInstance, record: dg.RunRecord) -> FailedRun:
+    run = record.dagster_run
+    events = [
+        entry.dagster_event
+        for entry in instance.all_logs(run.run_id, of_type=_TOLD_OF)
+        if entry.dagster_event is not None
+    ]
+    failed = next((one for one in events if one.is_step_failure), None)
+    error, message = _words(failed, events)
+    return FailedRun(
+        run_id=run.run_id,
+        job=run.job_name,
+        days=_days(run.tags),
+        ended=_ended(record),
+        step=failed.step_key if failed else None,
+        error=error,
+        message=message,
+        checks=tuple(_blocking(events)) if error == HELD_BACK else (),
+    )
+
+
+def _days(tags: dict[str, str] | object) -> tuple[str, ...]:
+    found = tags if isinstance(tags, dict) else {}
+    if _PARTITION in found:
+        return (found[_PARTITION],)
+    return tuple(found[tag] for tag in _RANGE if tag in found)
+
+
+def _words(
+    failed: dg.DagsterEvent | None, events: list[dg.DagsterEvent]
+) -> tuple[str | None, str | None]:
+    """The type of the error that tells most, and its message where it is one of ours."""
+    if failed is not None:
+        error = failed.step_failure_data.error
+    else:
+        ends = [one for one in events if one.event_type == dg.DagsterEventType.RUN_FAILURE]
+        error = ends[0].job_failure_data.error if ends else None
+    chain = []
+    while error is not None:
+        chain.append(error)
+        error = error.cause
+    for one in chain:
+        if one.cls_name in _OURS:
+            return one.cls_name, one.message.partition(": ")[2].strip()
+    told = [one.cls_name for one in chain if one.cls_name != _OF_DAGSTER]
+    return (told or [one.cls_name for one in chain] or [None])[0], None
+
+
+def _blocking(events: list[dg.DagsterEvent]) -> Iterator[str]:
+    for event in events:
+        if event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            continue
+        found = event.asset_check_evaluation_data
+        if not found.passed and found.blocking:
+            yield f"{found.asset_key.to_user_string()}.{found.check_name}"
+
+
+def _ended(record: dg.RunRecord) -> datetime:
+    if record.end_time is not None:
+        return datetime.fromtimestamp(record.end_time, UTC)
+    return _utc(record.update_timestamp)
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
