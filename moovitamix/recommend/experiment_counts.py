@@ -33,8 +33,6 @@ FROM users LEFT JOIN (
 WHERE users.withdrawn_at IS NULL GROUP BY users.id ORDER BY users.id
 """
 
-_HAS_FEEDBACK = "SELECT to_regclass('feedback') IS NOT NULL"
-
 _FEEDBACK = """
 WITH told AS (
     SELECT user_id, track_id, kind, at FROM feedback
@@ -105,8 +103,6 @@ def _feedback(connection: psycopg.Connection, span: dict[str, Any]) -> pl.DataFr
     integer = pl.Int64()
     names = ("user_id", "impressions", "clicks", "skips", "followed")
     schema: dict[str, pl.DataType] = dict.fromkeys(names, integer)
-    if connection.execute(_HAS_FEEDBACK).fetchone() != (True,):
-        return pl.DataFrame(schema=schema)
     return copy_out(connection, _FEEDBACK, span, schema=schema)
 
 

@@ -28,6 +28,8 @@ class LeftOut:
     @classmethod
     def of(cls, pairs: pl.DataFrame) -> LeftOut:
         """Those of a frame of `user_id` and `track_id`, in any order."""
+        if pairs.is_empty():
+            return NOTHING
         ordered = pairs.select("user_id", "track_id").unique().sort("user_id", "track_id")
         return cls(ordered["user_id"].to_numpy(), ordered["track_id"].to_numpy())
 
