@@ -80,7 +80,7 @@ def test_dev_shows_the_graph_until_ctrl_c_and_leaves_only_the_servers(tmp_path: 
         assert location["name"] == "moovitamix"
         (repository,) = location["locationOrLoadError"]["repositories"]
         groups = {group["groupName"] for group in repository["assetGroups"]}
-        assert groups == {"ingest", "warehouse", "recommend", "serve"}
+        assert groups == {"ingest", "warehouse", "recommend", "serve", "observe"}
         assert {"ingest_day", "retrain", "refresh_serving"} <= {
             job["name"] for job in repository["jobs"]
         }

@@ -97,7 +97,7 @@ def test_every_route_keeps_to_its_description(fresh: Published, keys: str | None
 
             for mode in schemathesis.GenerationMode:
                 _examine(operation.as_strategy(mode), headers)
-        assert operations == len(PARAMETERS) + 5
+        assert operations == len(PARAMETERS) + 7
 
 
 def test_one_description_covers_every_route_and_says_what_each_takes(published: Published) -> None:
