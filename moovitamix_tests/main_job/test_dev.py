@@ -85,7 +85,11 @@ def test_dev_shows_the_graph_until_ctrl_c_and_leaves_only_the_servers(tmp_path: 
             job["name"] for job in repository["jobs"]
         }
         schedules = {one["name"]: one["scheduleState"]["status"] for one in repository["schedules"]}
-        assert schedules == {"ingest_daily": "RUNNING", "housekeeping_daily": "RUNNING"}
+        assert schedules == {
+            "ingest_daily": "RUNNING",
+            "housekeeping_daily": "RUNNING",
+            "count_feedback_daily": "RUNNING",
+        }
         assert f"http://127.0.0.1:{port}" in ended.said
         assert "Traceback" not in ended.output
         left = [" ".join(process.cmdline()) for process in home.processes()]
