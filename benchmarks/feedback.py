@@ -27,7 +27,7 @@ from moovitamix.serve.http import group_commit
 from moovitamix_tests.serve.http.serving import Published, asking, fill, make_stores
 from moovitamix_tests.serve.world import make_world
 
-_ROWS_AT_ONCE = group_commit.ROWS_AT_ONCE
+_ROWS_A_COMMIT = group_commit.ROWS_A_COMMIT
 
 
 def main() -> None:
@@ -65,8 +65,8 @@ async def _measure(published: Published, asked: Any) -> None:
             f"{'':<34}{'requests/s':>12}{'events/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'a commit':>10}"
         )
         for size in (1, asked.events):
-            for name, rows in (("in groups", _ROWS_AT_ONCE), ("a transaction each", 0)):
-                group_commit.ROWS_AT_ONCE = rows
+            for name, rows in (("in groups", _ROWS_A_COMMIT), ("a transaction each", 0)):
+                group_commit.ROWS_A_COMMIT = rows
                 before = api.feedback.commits.transactions
                 seconds, took = await _load(client, asked.requests, asked.clients, size)
                 transactions = api.feedback.commits.transactions - before
@@ -76,7 +76,7 @@ async def _measure(published: Published, asked: Any) -> None:
                     f"{f'{size} event(s) a request, {name}':<34}{rate:>12,.0f}{rate * size:>10,.0f}"
                     f"{low:>9.1f}{high:>9.1f}{asked.requests / transactions:>10.1f}"
                 )
-        group_commit.ROWS_AT_ONCE = _ROWS_AT_ONCE
+        group_commit.ROWS_A_COMMIT = _ROWS_A_COMMIT
         took = []
         for index in range(asked.hides):
             began = time.perf_counter()
