@@ -44,10 +44,8 @@ def count(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     from moovitamix.observe import online
 
     with warehouse.connect() as connection:
-        days = online.unsettled_days(connection, get_settings().present().date())
-    for day in days:
-        with warehouse.connect() as connection:
-            rows = online.count_day(connection, day)
+        counted = online.count_unsettled(connection, get_settings().present().date())
+    for day, rows in counted.items():
         context.log.info(f"{day}: {rows} rows of online figures")
 
 

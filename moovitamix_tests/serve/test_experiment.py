@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,8 +13,6 @@ import redis
 
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend import artifacts, experiments, registry, succession
-from moovitamix.recommend.arms import arm_of
-from moovitamix.recommend.experiment_counts import count_by_user
 from moovitamix.recommend.experiments import Experiment
 from moovitamix.resources import Lake, Warehouse
 from moovitamix.serve import arms, experiment
@@ -39,31 +36,11 @@ from moovitamix.serve.generations import (
 )
 from moovitamix.serve.life import ROLLBACK_WINDOW
 from moovitamix.serve.memory import read_memory
-from moovitamix_tests.serve.http.serving import Published, fill, make_stores
-from moovitamix_tests.serve.tried import SALT, Versions, register_rivals, start
-from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World
+from moovitamix_tests.serve.http.serving import Published
+from moovitamix_tests.serve.tried import SALT, Versions, start
+from moovitamix_tests.serve.world import AS_OF, NAMESPACE
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def stores(
-    warehouse: Warehouse, valkey: redis.Redis, valkey_url: str, world: World, tmp_path: Path
-) -> Published:
-    found = make_stores(warehouse, (tmp_path / "lake").as_uri(), valkey_url)
-    published = Published(found, fill(world, warehouse, found.lake), tmp_path / "home")
-    published.publish(valkey)
-    return published
-
-
-@pytest.fixture
-def rivals(stores: Published) -> Versions:
-    return register_rivals(stores.world, stores.stores.warehouse, stores.stores.lake)
-
-
-@pytest.fixture
-def files(stores: Published) -> Lake:
-    return stores.stores.lake
 
 
 def running(warehouse: Warehouse) -> Experiment | None:
@@ -277,12 +254,12 @@ def test_a_publication_serves_the_challenger_anew_by_the_same_division(
     files: Lake,
     valkey: redis.Redis,
     rivals: Versions,
-    stores: Published,
+    fresh: Published,
 ) -> None:
     _, first = start(warehouse, files, valkey, rivals.other)
     before = read_experiment(valkey, NAMESPACE)
     assert before is not None
-    stores.publish(valkey)
+    fresh.publish(valkey)
     told = republish(warehouse, files, valkey)
     served = served_generations(valkey, NAMESPACE)
     assert served["challenger"].name in told
@@ -448,74 +425,3 @@ def test_a_cluster_serves_and_withdraws_an_experiment(cluster_url: str) -> None:
         assert arms.read_experiment(cluster, "arms") == served
         withdraw_experiment(cluster, "arms")
         assert read_experiment(cluster, "arms") is None
-
-
-def test_a_play_told_by_the_app_and_brought_by_a_pull_counts_once_and_only_since_the_start(
-    warehouse: Warehouse, files: Lake, valkey: redis.Redis, rivals: Versions
-) -> None:
-    begun, _ = start(warehouse, files, valkey, rivals.alike)
-    heard = (begun.started_at + HOUR).replace(tzinfo=None)
-    early = (begun.started_at - HOUR).replace(tzinfo=None)
-    day = heard.date()
-    with warehouse.connect() as connection, connection.cursor() as cursor:
-        cursor.executemany(
-            """INSERT INTO activity (user_id, recorded_at, track_id, nth, listened_at, day)
-               VALUES (%s, %s, %s, %s, %s, %s)""",
-            [
-                (5, heard, 110, 1, heard, day),
-                (5, heard, 111, 1, heard, day),
-                (5, early, 112, 1, early, day),
-                (999, heard, 110, 1, heard, day),
-            ],
-        )
-        cursor.execute(
-            """INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth)
-               VALUES (5, 110, %s, %s, 1), (6, 110, %s, %s, 1)""",
-            (heard, heard, heard, heard),
-        )
-        connection.execute("UPDATE users SET withdrawn_at = now() WHERE id = 72")
-        counts = count_by_user(connection, begun, begun.started_at + 2 * HOUR)
-    plays = dict(counts.select("user_id", "plays").iter_rows())
-    assert {user: count for user, count in plays.items() if count} == {5: 2, 6: 1}
-    assert set(plays) == set(range(1, 72))
-    assert all(
-        arm == arm_of(user, SALT, 0.5) for user, arm in counts.select("user_id", "arm").iter_rows()
-    )
-    assert counts["impressions"].sum() == 0  # nobody keeps feedback here
-
-
-def test_feedback_is_counted_by_user_and_plays_that_followed_an_impression(
-    warehouse: Warehouse, files: Lake, valkey: redis.Redis, rivals: Versions
-) -> None:
-    begun, _ = start(warehouse, files, valkey, rivals.alike)
-    shown, early = begun.started_at + HOUR, begun.started_at - HOUR
-    told = [
-        (5, 110, "impression", shown),
-        (5, 111, "impression", shown),
-        (5, 110, "click", shown),
-        (5, 111, "skip", shown),
-        (5, 112, "hide", shown),
-        (5, 113, "impression", early),
-        (6, 110, "impression", shown),
-    ]
-    played = [(5, 110, shown + HOUR), (5, 111, shown - HOUR / 2), (6, 112, shown + HOUR)]
-    with warehouse.connect() as connection, connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO feedback (user_id, track_id, kind, at, day) "
-            "VALUES (%s, %s, %s, %s, '2026-11-26')",
-            told,
-        )
-        cursor.executemany(
-            """INSERT INTO activity (user_id, recorded_at, track_id, nth, listened_at, day)
-               VALUES (%s, %s, %s, 1, %s, '2026-11-26')""",
-            [
-                (user, at.replace(tzinfo=None), track, at.replace(tzinfo=None))
-                for user, track, at in played
-            ],
-        )
-        counts = count_by_user(connection, begun, shown + 2 * HOUR)
-    by_user = {row["user_id"]: row for row in counts.iter_rows(named=True)}
-    columns = ("plays", "impressions", "clicks", "skips", "followed")
-    assert [by_user[5][name] for name in columns] == [2, 2, 1, 1, 1]
-    assert [by_user[6][name] for name in columns] == [1, 1, 0, 0, 0]
-    assert [by_user[7][name] for name in columns] == [0, 0, 0, 0, 0]

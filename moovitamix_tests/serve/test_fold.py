@@ -158,7 +158,7 @@ def test_a_play_that_was_told_and_then_pulled_is_one(warehouse: Warehouse, world
 
 def test_a_play_dated_ahead_counts_as_of_now(world: World) -> None:
     ahead = pl.DataFrame(
-        {"user_id": [1], "track_id": [120], "listened_at": [datetime(2026, 11, 23, 9)]},  # noqa: DTZ001
+        {"user_id": [1], "track_id": [120], "listened_at": [datetime(2026, 11, 23, 9)]},  # noqa: DTZ001 - as in tables
         schema=plays(set()).schema,
     )
     made = folding_of(world).lists(known(ahead), NOW, N)

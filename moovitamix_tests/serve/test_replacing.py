@@ -18,7 +18,7 @@ from moovitamix_tests.serve.test_generations import PREFIX, publish
 
 
 def new(user: int, mark: int, track: int = 7, kind: str = "u") -> NewList:
-    return NewList(kind, user, encode_list(np.array([track]), np.array([0.5])), mark)  # type: ignore[arg-type]
+    return NewList(kind, user, encode_list(np.array([track]), np.array([0.5])), mark)  # type: ignore[arg-type]  # a kind
 
 
 def tracks_of(client: redis.Redis, generation: Generation, user: int) -> list[int]:
@@ -52,7 +52,7 @@ def test_a_replaced_list_and_a_new_one_expire_with_their_generation(valkey: redi
     generation = publish(valkey, 1)
     replace_lists(valkey, PREFIX, generation, [new(1, 1), new(4_711, 1), new(1, 1, kind="x")])
     for kind, user in (("u", 1), ("u", 4_711), ("x", 1)):
-        left = valkey.ttl(key_of(PREFIX, generation.name, kind, user))  # type: ignore[arg-type]
+        left = valkey.ttl(key_of(PREFIX, generation.name, kind, user))  # type: ignore[arg-type]  # a kind
         assert 0 < int(left) <= timedelta(hours=24).total_seconds()
     assert int(valkey.ttl(added_key(PREFIX, generation.name))) > 0
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import msgspec
 import psycopg
 import redis
 from starlette.routing import Route
@@ -19,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from moovitamix.errors import StoreUnavailable
 from moovitamix.serve.hides import by_user, forget_in_cache, hide_in_cache
+from moovitamix.serve.http.bodies import read_body, send_accepted
 from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.feedback_events import Taken, read_events
 from moovitamix.serve.http.gate import Noted
@@ -46,8 +46,6 @@ _DOWN = (StoreUnavailable, redis.RedisError, OSError)
 
 # The order in which an erasure locks them too (`warehouse/people.py`): see `ErasedUsers.among`.
 _BEFORE_AN_ERASURE = "LOCK TABLE feedback, hides, activity_marks IN ROW EXCLUSIVE MODE"
-
-_JSON = (b"content-type", b"application/json")
 
 
 class FeedbackTaking:
@@ -222,24 +220,10 @@ class _FeedbackRoute:
         """Answer one request."""
         noted: Noted = scope["noted"]
         noted.route = FEEDBACK
-        events = read_events(await _body(receive), get_settings().present())
+        events = read_events(await read_body(receive), get_settings().present())
         try:
             taken = await self._taking.take(events)
         except StoreUnavailable:
             detail = "Nothing was taken in that is sure to stay. Send all of it again in a moment."
             raise ProblemError(503, detail, {"Retry-After": "1"}) from None
-        body = msgspec.json.encode(taken)
-        headers = [_JSON, (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 202, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
-async def _body(receive: Receive) -> bytes:
-    parts = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ProblemError(400, "The body did not arrive in full. Send it again.")
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        await send_accepted(send, taken)

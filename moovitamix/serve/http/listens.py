@@ -20,6 +20,7 @@ from moovitamix.errors import StoreUnavailable
 from moovitamix.ingest.contract import LISTENS, ListenRecord
 from moovitamix.ingest.deal import CLOCK_ERROR
 from moovitamix.ingest.decode import decode_records
+from moovitamix.serve.http.bodies import read_body, send_accepted
 from moovitamix.serve.http.gate import Noted
 from moovitamix.serve.http.group_commit import GroupCommit
 from moovitamix.serve.http.problems import ProblemError
@@ -32,7 +33,6 @@ ROUTE = "/listens"
 _FAULTS_TOLD = 20
 _MOST_TIMES = (1 << 15) - 1  # what `nth` holds
 _RETRY_AFTER = {"Retry-After": "1"}
-_JSON = (b"content-type", b"application/json")
 
 
 class ListensRoute:
@@ -63,17 +63,14 @@ class ListensRoute:
         """
         noted: Noted = scope["noted"]
         noted.route = ROUTE
-        sent = read_listens(await _read_body(receive), self._present())
+        sent = read_listens(await read_body(receive), self._present())
         try:
             taken, users = await self._commits.commit(sent, len(sent.plays))
         except StoreUnavailable as error:
             raise ProblemError(503, str(error), _RETRY_AFTER) from error
         if users:
             self._told(users)
-        body = msgspec.json.encode(taken)
-        headers = [_JSON, (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 202, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send_accepted(send, taken)
 
 
 def read_listens(body: bytes, now: datetime) -> Sent:
@@ -129,14 +126,3 @@ def _checked(
             where = f"[{place}]" + (f".{name}" if name else "")
             faults.append({"parameter": where, "detail": reason})
     return good, faults
-
-
-async def _read_body(receive: Receive) -> bytes:
-    parts = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ProblemError(400, "The request ended before its body did. Send it again.")
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)

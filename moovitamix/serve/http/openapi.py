@@ -5,7 +5,7 @@ What the routes do is told in `tiers.py`.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, get_args
 
 import msgspec
@@ -17,13 +17,10 @@ from moovitamix.serve.http.asking import (
     MAX_GENRES,
     MAX_LIMIT,
 )
-from moovitamix.serve.http.feedback import FEEDBACK
-from moovitamix.serve.http.feedback_events import EventFault, FeedbackBatch, FeedbackEvent, Taken
 from moovitamix.serve.http.gate import OPEN_PATHS
 from moovitamix.serve.http.openapi_writes import write_paths, write_schemas
 from moovitamix.serve.http.problems import MEDIA_TYPE
 from moovitamix.serve.http.serving import Told
-from moovitamix.settings import get_settings
 
 _INT64 = {"type": "integer", "format": "int64", "minimum": -(1 << 63), "maximum": (1 << 63) - 1}
 _REFERENCE = "#/components/schemas/{name}"
@@ -90,19 +87,6 @@ class Problem(msgspec.Struct):
     errors: list[Fault] | msgspec.UnsetType = msgspec.UNSET
 
 
-class FeedbackProblem(msgspec.Struct):
-    """An error: RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[EventFault]
-
-
-_OF_FEEDBACK = [FeedbackEvent, FeedbackBatch, Taken, FeedbackProblem]
-
-
 def _parameter(
     name: str, schema: dict[str, Any], told: str, *, many: bool = False
 ) -> dict[str, Any]:
@@ -159,51 +143,6 @@ _FILTERS = [
 ]
 
 
-def _feedback_example() -> dict[str, Any]:
-    """Of today: an old one would be refused when somebody tries it."""
-    shown = get_settings().present().replace(microsecond=0)
-    both = (("impression", shown), ("click", shown + timedelta(seconds=7)))
-    return {
-        "model_version": 3,
-        "generation": "v3-2026-11-25-17",
-        "tier": "cached top-N",
-        "events": [
-            {"user_id": 5, "track_id": 112, "kind": kind, "at": at.isoformat()} for kind, at in both
-        ],
-    }
-
-
-def _feedback() -> dict[str, Any]:
-    def of(name: str) -> dict[str, Any]:
-        return {"$ref": _REFERENCE.format(name=name)}
-
-    content = {
-        "schema": {"oneOf": [of("FeedbackEvent"), of("FeedbackBatch")]},
-        "example": _feedback_example(),
-    }
-    taken = {"application/json": {"schema": of("Taken")}}
-    wrong = _problem("An event that cannot be taken: nothing was taken in.", "FeedbackProblem")
-    return {
-        "post": {
-            "operationId": "feedback",
-            "summary": "What users do with what was recommended",
-            "description": "Impressions, clicks, skips, hides and what takes a hide back, one or "
-            "many. Send `model_version`, `generation` and `tier` of the answer back with them. A "
-            "repeat counts once. A hide acts before it is acknowledged; where `degraded` says "
-            "redis, lists follow when it is back.",
-            "tags": ["feedback"],
-            "requestBody": {"required": True, "content": {"application/json": content}},
-            "responses": {
-                "202": {"description": "Committed.", "content": taken},
-                "400": _problem("No JSON."),
-                "413": _problem("Too much at once."),
-                "422": wrong,
-                "503": _problem("Postgres does not answer: send it again after Retry-After."),
-            },
-        }
-    }
-
-
 def _get(
     name: str, summary: str, answer: str, parameters: list[dict[str, Any]], *, genres: bool
 ) -> dict[str, Any]:
@@ -227,8 +166,8 @@ def _get(
     }
 
 
-def _problem(told: str, name: str = "Problem") -> dict[str, Any]:
-    schema = {"$ref": _REFERENCE.format(name=name)}
+def _problem(told: str) -> dict[str, Any]:
+    schema = {"$ref": _REFERENCE.format(name="Problem")}
     return {"description": told, "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
@@ -252,7 +191,6 @@ def hot_paths() -> dict[str, Any]:
             [_LIMIT, *_GENRES],
             genres=True,
         ),
-        FEEDBACK: _feedback(),
     }
 
 
@@ -260,7 +198,7 @@ def complete(described: dict[str, Any]) -> dict[str, Any]:
     """FastAPI's description with the hot routes, the errors that all routes have, and keys."""
     assert get_args(Tier) and get_args(Lack)  # noqa: S101, PT018 - the schemas are made of them
     _, schemas = msgspec.json.schema_components(
-        [Recommendations, SimilarTracks, TrackList, Problem, *_OF_FEEDBACK],
+        [Recommendations, SimilarTracks, TrackList, Problem],
         ref_template=_REFERENCE,
     )
     components = described.setdefault("components", {})

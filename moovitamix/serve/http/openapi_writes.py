@@ -1,16 +1,21 @@
 """The description of the routes that take something in, which FastAPI does not see.
 
-What they do is told in `listens.py`. The lists' routes are described in `openapi.py`.
+What they do is told in `listens.py` and `feedback.py`. The lists' routes are described in
+`openapi.py`.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
+from moovitamix.serve.http.feedback import FEEDBACK
+from moovitamix.serve.http.feedback_events import EventFault
 from moovitamix.serve.http.problems import MEDIA_TYPE
 from moovitamix.serve.http.taking import TakenIn
+from moovitamix.settings import get_settings
 
 _INT64 = {"type": "integer", "format": "int64", "minimum": -(1 << 63), "maximum": (1 << 63) - 1}
 _MOMENT = {
@@ -36,7 +41,18 @@ _LISTEN_RECORD = {
         "updated_at": _MOMENT,
     },
 }
+_REFERENCE = "#/components/schemas/{name}"
 _RECORD = {"$ref": "#/components/schemas/ListenRecord"}
+
+
+class FeedbackProblem(msgspec.Struct):
+    """An error: RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[EventFault]
 
 
 def write_paths() -> dict[str, Any]:
@@ -72,6 +88,52 @@ def write_paths() -> dict[str, Any]:
                     ),
                 },
             }
+        },
+        FEEDBACK: _feedback(),
+    }
+
+
+def _feedback_example() -> dict[str, Any]:
+    """Of today: an old one would be refused when somebody tries it."""
+    shown = get_settings().present().replace(microsecond=0)
+    both = (("impression", shown), ("click", shown + timedelta(seconds=7)))
+    return {
+        "model_version": 3,
+        "generation": "v3-2026-11-25-17",
+        "tier": "cached top-N",
+        "events": [
+            {"user_id": 5, "track_id": 112, "kind": kind, "at": at.isoformat()} for kind, at in both
+        ],
+    }
+
+
+def _feedback() -> dict[str, Any]:
+    def of(name: str) -> dict[str, Any]:
+        return {"$ref": _REFERENCE.format(name=name)}
+
+    content = {
+        "schema": {"oneOf": [of("FeedbackEvent"), of("FeedbackBatch")]},
+        "example": _feedback_example(),
+    }
+    taken = {"application/json": {"schema": of("Taken")}}
+    wrong = _problem("An event that cannot be taken: nothing was taken in.", "FeedbackProblem")
+    return {
+        "post": {
+            "operationId": "feedback",
+            "summary": "What users do with what was recommended",
+            "description": "Impressions, clicks, skips, hides and what takes a hide back, one or "
+            "many. Send `model_version`, `generation` and `tier` of the answer back with them. A "
+            "repeat counts once. A hide acts before it is acknowledged; where `degraded` says "
+            "redis, lists follow when it is back.",
+            "tags": ["feedback"],
+            "requestBody": {"required": True, "content": {"application/json": content}},
+            "responses": {
+                "202": {"description": "Committed.", "content": taken},
+                "400": _problem("No JSON."),
+                "413": _problem("Too much at once."),
+                "422": wrong,
+                "503": _problem("Postgres does not answer: send it again after Retry-After."),
+            },
         }
     }
 
@@ -84,6 +146,6 @@ def write_schemas() -> dict[str, Any]:
     return {"ListenRecord": _LISTEN_RECORD, **schemas}
 
 
-def _problem(told: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Problem"}
+def _problem(told: str, name: str = "Problem") -> dict[str, Any]:
+    schema = {"$ref": _REFERENCE.format(name=name)}
     return {"description": told, "content": {MEDIA_TYPE: {"schema": schema}}}

@@ -34,7 +34,7 @@ class Mailbox:
         self.down = False
         self.port = 0
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - its name
         if self.down:
             return "451 Try again later"
         content = envelope.original_content or b""

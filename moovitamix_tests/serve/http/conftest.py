@@ -39,14 +39,3 @@ def published(filled: Published, valkey: redis.Redis, tmp_path: Path) -> Publish
     found = replace(filled, home=tmp_path / "home")
     found.publish(valkey)
     return found
-
-
-@pytest.fixture
-def fresh(
-    valkey: redis.Redis, valkey_url: str, warehouse: Warehouse, world: World, tmp_path: Path
-) -> Published:
-    """For tests that change the stores."""
-    stores = make_stores(warehouse, (tmp_path / "lake").as_uri(), valkey_url)
-    found = Published(stores, fill(world, warehouse, stores.lake), tmp_path / "home")
-    found.publish(valkey)
-    return found

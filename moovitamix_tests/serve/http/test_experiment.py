@@ -18,15 +18,10 @@ from moovitamix.serve.generations import Generation, key_of, meta_key
 from moovitamix.serve.http.app import Api
 from moovitamix.serve.http.reads import ListReader, Observer
 from moovitamix_tests.serve.http.serving import Published, with_client
-from moovitamix_tests.serve.tried import SALT, Versions, register_rivals, start
+from moovitamix_tests.serve.tried import SALT, Versions, start
 from moovitamix_tests.serve.world import NAMESPACE
 
 USERS = range(1, 61)
-
-
-@pytest.fixture
-def rivals(fresh: Published) -> Versions:
-    return register_rivals(fresh.world, fresh.stores.warehouse, fresh.stores.lake)
 
 
 @pytest.fixture
