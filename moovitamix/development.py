@@ -23,6 +23,7 @@ def serve_ui(console: Console, host: str, port: int, api_port: int) -> int:
     """
     home = dagster_home.prepare()
     services.start_all()
+    _close_killed_runs(console)
     console.print(
         f"The Dagster UI will listen on [bold]http://{host}:{port}[/]; its history is in {home}.\n"
         "Ctrl-C stops all."
@@ -46,6 +47,17 @@ def serve_ui(console: Console, host: str, port: int, api_port: int) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _close_killed_runs(console: Console) -> None:
+    from dagster import DagsterInstance
+
+    from moovitamix.killed_runs import close_killed_runs
+
+    with DagsterInstance.get() as instance:
+        closed = close_killed_runs(instance)
+    if closed:
+        console.print(f"Closed {len(closed)} runs that were killed: they count as unfinished else.")
 
 
 def _first_to_end(children: list[subprocess.Popen[bytes]]) -> int:

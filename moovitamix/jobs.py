@@ -5,14 +5,10 @@ Which of them are needed is told in `main_job.py`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
-
-import psutil
 
 from moovitamix.check_faults import HELD_BACK, check_faults
 from moovitamix.errors import MoovitaMixError
@@ -21,8 +17,6 @@ from moovitamix.terminal import Terminal
 if TYPE_CHECKING:
     import dagster as dg
     from dagster_shared.error import SerializableErrorInfo
-
-_PROCESS_TAG = "moovitamix/process"
 
 _INTERRUPTIONS = frozenset({"KeyboardInterrupt", "DagsterExecutionInterruptedError"})
 
@@ -53,11 +47,12 @@ class Jobs:
         import dagster as dg
 
         from moovitamix.definitions import defs
+        from moovitamix.killed_runs import close_killed_runs
 
         self._terminal = terminal
         self._defs = defs
         self._instance = dg.DagsterInstance.get()
-        self._close_killed_runs()
+        close_killed_runs(self._instance)
 
     def execute(
         self,
@@ -80,10 +75,11 @@ class Jobs:
         """
         import dagster as dg
 
+        from moovitamix.killed_runs import PROCESS_TAG, this_process
         from moovitamix.progress import shown_on
 
         first, last = days or (None, None)
-        tags = {_PROCESS_TAG: _this_process()}
+        tags = {PROCESS_TAG: this_process()}
         if first != last:
             tags["dagster/asset_partition_range_start"] = str(first)
             tags["dagster/asset_partition_range_end"] = str(last)
@@ -102,37 +98,6 @@ class Jobs:
         faults = [] if result.success else _faults(result)
         faults += check_faults(result.all_events, self._defs.resolve_asset_graph())
         return Execution(result.run_id, bool(result.success), faults)
-
-    def _close_killed_runs(self) -> None:
-        """Mark runs of command lines that are gone as canceled, so that the UI tells the truth."""
-        import dagster as dg
-
-        unfinished = dg.RunsFilter(
-            statuses=[
-                dg.DagsterRunStatus.NOT_STARTED,
-                dg.DagsterRunStatus.STARTING,
-                dg.DagsterRunStatus.STARTED,
-                dg.DagsterRunStatus.CANCELING,
-            ]
-        )
-        for run in self._instance.get_runs(unfinished):
-            noted = run.tags.get(_PROCESS_TAG)
-            if noted is not None and not _is_alive(noted):
-                self._instance.report_run_canceled(run, "Its command line was stopped.")
-
-
-def _this_process() -> str:
-    process = psutil.Process(os.getpid())
-    return f"{os.uname().nodename}/{process.pid}/{process.create_time():.2f}"
-
-
-def _is_alive(noted: str) -> bool:
-    host, pid, created = noted.rsplit("/", 2)
-    if host != os.uname().nodename:
-        return True  # not ours to tell
-    with suppress(psutil.NoSuchProcess):
-        return f"{psutil.Process(int(pid)).create_time():.2f}" == created
-    return False
 
 
 def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:

@@ -93,7 +93,8 @@ def _words(
         error = failed.step_failure_data.error
     else:
         ends = [one for one in events if one.event_type == dg.DagsterEventType.RUN_FAILURE]
-        error = ends[0].job_failure_data.error if ends else None
+        # Of a run whose process was killed, nothing but its end is known.
+        error = getattr(ends[0].event_specific_data, "error", None) if ends else None
     chain = []
     while error is not None:
         chain.append(error)

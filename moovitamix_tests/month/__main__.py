@@ -1,8 +1,9 @@
 """Lets a month pass: the real schedules and sensors are evaluated, and what they ask for is run.
 
-The source grows from day to day. Within the month a pull is torn by a restart, a day brings
-nonsense, the machine is off for a week, tastes shift to one genre, Redis is flushed, the source is
-down, and starts anew with other people. What ran and what was served is looked at every day.
+The source grows from day to day. Within the month a pull is torn by a restart, a training is killed
+while it promotes, a day brings nonsense, the machine is off for a week, tastes shift to one genre,
+Redis is flushed, the source is down, and starts anew with other people. What ran, what was served
+and what people were told is looked at every day.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def main() -> int:
     )
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--users", type=int, default=400, help="of the source")
+    parser.add_argument("--past", type=int, default=30, help="days heard before the first")
     asked = parser.parse_args()
     # The partitions are built when the package is imported.
     os.environ["MOOVITAMIX_FIRST_DAY"] = FIRST_DAY.isoformat()
@@ -46,7 +48,14 @@ def main() -> int:
         os.environ["MOOVITAMIX_HOME"] = str(Path(folder) / "home")
         from moovitamix_tests.month.story import MONTH, Story, trainings
 
-        story = Story(Path(folder), days=asked.days, events=MONTH, users=asked.users, tell=tell)
+        story = Story(
+            Path(folder),
+            days=asked.days,
+            events=MONTH,
+            users=asked.users,
+            past=asked.past,
+            tell=tell,
+        )
         findings = story.run()
         trained = ", ".join(map(str, trainings(story)))
     console.print(f"Trained on {trained or 'no day'}; {time.monotonic() - began:.0f} s")

@@ -8,6 +8,9 @@ for is executed in this process, on a persistent instance. What happens on which
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import msgspec
 import redis
 
+from moovitamix.automation import WHY
 from moovitamix.embedded.postgres import ensure_postgres, stop_postgres
 from moovitamix.embedded.valkey import ensure_valkey, valkey_server
 from moovitamix.resources import Cache, Lake, Source, Warehouse
@@ -40,12 +45,16 @@ class Day:
     Attributes:
         day: Whose data it was about.
         runs: By job, and whether they succeeded.
+        reasons: Of each run that a sensor asked for: its job, and why.
         served: What was served at its end.
+        alerts: The kinds of alerts that were open at its end.
     """
 
     day: date
     runs: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    reasons: list[tuple[str, str]] = field(default_factory=list)
     served: Generation | None = None
+    alerts: frozenset[str] = frozenset()
 
     def ran(self, job: str) -> int:
         """How many runs of a job there were."""
@@ -78,9 +87,11 @@ class Platform:
             "warehouse": self.warehouse,
             "cache": self.cache,
         }
+        self._url = url
         self._defs = build_defs(self.resources)
         self._keys: set[str] = set()
         self.days: list[Day] = []
+        self.next_training_crashes = False
 
     @contextmanager
     def running(self) -> Iterator[dg.DagsterInstance]:
@@ -117,11 +128,15 @@ class Platform:
                     break
         with self.redis() as client:
             found.served = read_current(client, NAMESPACE)
+        with self.warehouse.connect() as connection:
+            open_ones = connection.execute("SELECT kind FROM alerts WHERE resolved_at IS NULL")
+            found.alerts = frozenset(kind for (kind,) in open_ones.fetchall())
         runs = ", ".join(
             f"{count} {job}{'' if well else ' failed'}" for (job, well), count in found.runs.items()
         )
         served = found.served.name if found.served else "nothing"
-        self._tell(f"{day}: {runs or 'nothing ran'}; served: {served}")
+        open_alerts = f"; open: {', '.join(sorted(found.alerts))}" if found.alerts else ""
+        self._tell(f"{day}: {runs or 'nothing ran'}; served: {served}{open_alerts}")
         return found
 
     def execute(self, job: str, found: Day | None = None, **options: Any) -> bool:
@@ -136,6 +151,30 @@ class Platform:
         if found is not None:
             found.runs[job, result.success] += 1
         return bool(result.success)
+
+    def _crash(self, found: Day, tags: dict[str, str]) -> None:
+        """A training in a process of its own, which is killed in the middle of its promotion."""
+        self.next_training_crashes = False
+        environment = {
+            **os.environ,
+            "MOOVITAMIX_DATABASE_URL": self.warehouse.url,
+            "MOOVITAMIX_REDIS_URL": self.cache.url,
+            "MOOVITAMIX_LAKE_URL": self.resources["lake"].url,
+            "MOOVITAMIX_SOURCE_URL": self._url,
+        }
+        command = [sys.executable, "-m", "moovitamix_tests.month.crash"]
+        ended = subprocess.run(
+            [*command, msgspec.json.encode(tags).decode()],
+            env=environment,
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        assert ended.returncode == -signal.SIGKILL, f"it was not killed, but ended {ended}"
+        # As the code location's server does when a process that it has launched is gone.
+        for run in self._instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            self._instance.report_run_failed(run)
+        found.runs["retrain", False] += 1
 
     def _set_clock(self, moment: datetime) -> None:
         self._source.now = moment
@@ -170,8 +209,12 @@ class Platform:
                     continue
                 self._keys.add(key)
                 job = request.job_name or sensor.job_name or ""
+                found.reasons.append((job, request.tags.get(WHY, "")))
+                ran = True
+                if job == "retrain" and self.next_training_crashes:
+                    self._crash(found, dict(request.tags))
+                    continue
                 self.execute(
                     job, found, partition_key=request.partition_key, tags=dict(request.tags)
                 )
-                ran = True
         return ran

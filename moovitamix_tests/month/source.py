@@ -6,7 +6,7 @@ Its records are those of the demonstration world, on real HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -29,6 +29,7 @@ class MoodySource:
 
     Args:
         users: Of the world, at the end of its founding month.
+        past: Days of listening before the first partition, which holds all of them.
 
     Attributes:
         now: The moment it is shown at, naive UTC.
@@ -36,11 +37,13 @@ class MoodySource:
         shifted: From this day on everybody hears what one genre has; None: never.
     """
 
-    def __init__(self, users: int) -> None:
+    def __init__(self, users: int, past: int = 0) -> None:
         self.now = datetime.combine(FIRST_DAY, datetime.min.time())
         self.mood: Mood = "well"
         self.shifted: date | None = None
-        self._size = {"users": users, "tracks": 2 * users, "listens": 70 * users}
+        days = 30 + past
+        self._size = {"users": users, "tracks": 2 * users, "listens": 70 * users * days // 30}
+        self._age = {"first_day": FIRST_DAY - timedelta(days=past), "days": days}
         self._world = self._make(seed=20)
         self._other = self._make(seed=99)
         self._restarted = False
@@ -61,7 +64,7 @@ class MoodySource:
         )
 
     def _make(self, seed: int) -> DemoWorld:
-        return DemoWorld(DemoParameters(seed=seed, first_day=FIRST_DAY, days=30, **self._size))
+        return DemoWorld(DemoParameters(seed=seed, **self._age, **self._size))  # type: ignore[arg-type]  # two kinds of values
 
     def _answering(self, name: str) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:

@@ -16,9 +16,13 @@ from moovitamix_tests.reference_source import serve_app
 
 Event = str
 
+# A cool-down after the training before, a day to see it, and a day to train.
+_NOTICED_WITHIN = 4
+
 # Days are counted from 0, the first partition.
 MONTH: dict[int, Event] = {
     6: "torn",
+    8: "crash",
     9: "bad",
     **dict.fromkeys(range(12, 19), "off"),
     20: "shift",
@@ -37,6 +41,7 @@ class Story:
         days: How many.
         events: What happens on which.
         users: Of the source.
+        past: Days of listening before the first.
         tell: Takes a line of progress.
     """
 
@@ -47,12 +52,13 @@ class Story:
         days: int,
         events: dict[int, Event],
         users: int,
+        past: int = 0,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._folder = folder
         self._days = days
         self._events = events
-        self._source = MoodySource(users)
+        self._source = MoodySource(users, past)
         self._tell = tell
         self.findings: list[str] = []
         self.passed: list[Day] = []
@@ -80,17 +86,25 @@ class Story:
             self._source.shifted = day
         if event == "anew":
             self._source.start_anew()
+        if event == "crash":
+            platform.next_training_crashes = True
         if event == "flushed":
             with platform.redis() as client:
                 client.flushall()
         found = platform.pass_day(day, machine_on=event != "off")
         self.passed.append(found)
-        if event in {"", "torn", "shift", "flushed"}:
+        if event in {"", "torn", "crash", "shift", "flushed"}:
             self._expect(found, found.served is not None, "something is served")
             if found.served is not None:
                 newest = found.served.as_of == day or self._events.get(number - 1) == "anew"
                 self._expect(found, newest, "the newest day is served")
             self._expect(found, found.ran("refresh_serving") == 1, "lists are published once")
+        if event == "crash":
+            self._expect(found, found.runs["retrain", False] == 1, "a training is killed")
+            kept = found.served and before and found.served.model_version == before.model_version
+            self._expect(found, bool(kept), "the champion stays")
+        told = {"bad": "day_blocked", "down": "source_gone", "anew": "source_anew"}.get(event)
+        self._expect(found, told is None or told in found.alerts, f"people are told: {told}")
         if event in {"bad", "down"} and before is not None:
             served = found.served.name if found.served else None
             self._expect(found, served == before.name, "what was served goes on")
@@ -112,6 +126,9 @@ class Story:
             published = published_days(connection)
             blocked = blocked_days(connection)
             champion = registry.champion(connection)
+        self._follow_trainings()
+        left = self.passed[-1].alerts
+        self._expect(None, not left, f"no alert is open: {sorted(left)}")
         whole = {FIRST_DAY + timedelta(days=number) for number in range(self._days)}
         if "anew" not in self._events.values():
             self._expect(None, published == whole, f"every day is loaded, not {len(published)}")
@@ -119,6 +136,20 @@ class Story:
         self._expect(None, champion is not None, "there is a champion")
         with platform.redis() as client:
             self._expect(None, bool(client.exists(current_key(NAMESPACE))), "something is served")
+
+    def _follow_trainings(self) -> None:
+        """Within so many days a training follows what asks for one, and none loops."""
+        for number, event in self._events.items():
+            after = self.passed[number : number + _NOTICED_WITHIN]
+            if event == "shift":
+                why = [why for found in after for job, why in found.reasons if job == "retrain"]
+                drifted = any("drifted" in sentence for sentence in why)
+                self._expect(None, drifted, f"a training for drift follows day {number}: {why}")
+            if event == "crash":
+                well = any(found.runs["retrain", True] for found in after)
+                self._expect(None, well, f"a training that ends well follows day {number}")
+        for found in self.passed:
+            self._expect(found, found.ran("retrain") <= 1, "a training does not loop")
 
     def _expect(self, found: Day | None, held: bool, what: str) -> None:
         if not held:

@@ -107,6 +107,17 @@ def sensor(
     return Sensor(instance, world)
 
 
+def test_a_run_whose_process_was_killed_is_told_as_that(
+    sensor: Sensor, instance: dg.DagsterInstance, hook: Hook
+) -> None:
+    started = instance.create_run_for_job(ingest, tags={"dagster/partition": "2026-11-20"})
+    instance.report_run_failed(started)  # as the code location's server does, which knows no more
+    sensor.tick()
+    assert hook.titles[0].endswith(": ingest_day failed for 2026-11-20")
+    assert "its process was killed" in hook.bodies[0]
+    assert "docs/runbook.md#a-run-was-killed" in hook.bodies[0]
+
+
 def test_a_failed_run_is_told_once_with_step_day_cause_and_link(
     sensor: Sensor, instance: dg.DagsterInstance, hook: Hook
 ) -> None:
