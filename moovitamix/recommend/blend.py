@@ -117,18 +117,19 @@ def preferences(model: AlsModel, values: csr_matrix) -> NDArray[np.float32]:
 
 def _affinity(model: AlsModel, factors: NDArray[np.float32]) -> NDArray[np.float32]:
     with one_thread():
-        return _scaled(factors @ model.item_factors.T)
+        return scaled(factors @ model.item_factors.T)
 
 
 def blended(
     affinity: NDArray[np.float32], own: csr_matrix, blend: BlendParameters
 ) -> NDArray[np.float32]:
     """ALS' scaled scores plus those of own plays: float32 [rows, tracks]."""
-    found: NDArray[np.float32] = affinity + np.float32(blend.own_plays) * _scaled(own.toarray())
+    found: NDArray[np.float32] = affinity + np.float32(blend.own_plays) * scaled(own.toarray())
     return found
 
 
-def _scaled(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+def scaled(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores, float32 [rows, tracks], with each row's best being 1."""
     best = scores.max(axis=1, keepdims=True, initial=0)
     found: NDArray[np.float32] = scores / np.maximum(best, np.finfo(np.float32).tiny)
     return found

@@ -183,10 +183,7 @@ class Folding:
             ranked=self.ranked,
         )
         lists = [
-            made for _, block in rankings.users() for made in _encoded("u", block, known.marks)
-        ]
-        lists += [
-            made for block in rankings.repeats() for made in _encoded("r", block, known.marks)
+            made for kind, block in rankings.of_few() for made in _encoded(kind, block, known.marks)
         ]
         return lists + _told(known)
 

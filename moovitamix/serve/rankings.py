@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from moovitamix.recommend.blend import score_repeats
+from moovitamix.recommend.both_lists import score_both
 from moovitamix.recommend.champion import Champion
 from moovitamix.recommend.left_out import LeftOut
 from moovitamix.recommend.matrix import UserItemMatrix, select_users
@@ -21,6 +22,9 @@ from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.recommend.top_n import TopN, score_users, similar_tracks
 from moovitamix.serve.catalogue import Catalogue
 from moovitamix.serve.popular import rank_by_listeners, top_of_genres, top_unheard
+
+if TYPE_CHECKING:
+    from moovitamix.serve.generations import Kind
 
 # Scores of a block in memory at once, at some 12 bytes each: about a quarter of a gigabyte.
 _SCORES_AT_ONCE = 20_000_000
@@ -67,11 +71,7 @@ class Rankings:
         else by popularity, without what they heard. Withdrawn users have none.
         """
         for scored in self._by_als() if self._als else self._nothing():
-            block = _rows(scored, np.flatnonzero(~self._withdrawn(scored.ids)))
-            cold = np.flatnonzero(block.lengths == 0)
-            yield "als", _rows(block, np.flatnonzero(block.lengths))
-            if len(cold):
-                yield "popularity", self._by_popularity(block.ids[cold])
+            yield from self._or_popular(scored)
 
     def repeats(self) -> Iterator[TopN]:
         """The lists that may repeat what was heard, of users whom ALS knows."""
@@ -88,8 +88,26 @@ class Rankings:
             left_out=self._hidden,
             block_rows=self._block_rows,
         ):
-            kept = (scored.lengths > 0) & ~self._withdrawn(scored.ids)
-            yield _rows(scored, np.flatnonzero(kept))
+            yield self._of_known(scored)
+
+    def of_few(self) -> Iterator[tuple[Kind, TopN]]:
+        """The lists of `users` and of `repeats`, for users that are folded in: scored once."""
+        if not self._als:
+            yield from (("u", block) for _, block in self.users())
+            return
+        for fresh, repeated in score_both(
+            self.champion.model,
+            self.matrix,
+            self.champion.blend,
+            self.recent,
+            self.list_length,
+            exclude=self.catalogue.withdrawn,
+            releases=self.releases,
+            left_out=self._hidden,
+            block_rows=self._block_rows,
+        ):
+            yield from (("u", block) for _, block in self._or_popular(fresh))
+            yield "r", self._of_known(repeated)
 
     def similar(self) -> Iterator[TopN]:
         """The nearest tracks of the model: of each of its tracks, and of each new release."""
@@ -130,6 +148,18 @@ class Rankings:
 
     def _withdrawn(self, users: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.isin(users, self.catalogue.withdrawn_users)
+
+    def _or_popular(self, scored: TopN) -> Iterator[tuple[RankedBy, TopN]]:
+        """Scored lists, and in the place of empty ones those by popularity."""
+        block = _rows(scored, np.flatnonzero(~self._withdrawn(scored.ids)))
+        cold = np.flatnonzero(block.lengths == 0)
+        yield "als", _rows(block, np.flatnonzero(block.lengths))
+        if len(cold):
+            yield "popularity", self._by_popularity(block.ids[cold])
+
+    def _of_known(self, scored: TopN) -> TopN:
+        kept = (scored.lengths > 0) & ~self._withdrawn(scored.ids)
+        return _rows(scored, np.flatnonzero(kept))
 
     def _by_als(self) -> Iterator[TopN]:
         return score_users(
