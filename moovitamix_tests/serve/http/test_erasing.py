@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,52 @@ def test_a_deleted_user_is_answered_as_a_stranger_at_once(
         assert len(api.world.live.heard(HER)) == 0
 
     with_client(fresh.stores, fresh.home, ask)
+
+
+def test_listens_hides_and_foldings_that_race_an_erasure_leave_nothing_behind(
+    fresh: Published, valkey: redis.Redis
+) -> None:
+    warehouse, lake = fresh.stores.warehouse, fresh.stores.lake.open()
+    fresh.publish(valkey)
+    # By user: from which of the requests on one is answered when the erasure is asked for.
+    raced = {HER: 0, HER + 1: 8, HER + 2: 20}
+
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        api.freshener.start()
+        acknowledged = Counter[str]()
+        for user, erased_after in raced.items():
+            posts = [
+                asyncio.create_task(client.post(path, json=body))
+                for number in range(12)
+                for path, body in (
+                    ("/listens", heard(user, 100 + number, minute=number)),
+                    ("/feedback", hidden(user, 120 + number)),
+                )
+            ]
+            await asyncio.wait(posts[erased_after:], return_when=asyncio.FIRST_COMPLETED)
+            answer = await client.delete(f"/users/{user}")
+            assert answer.status_code == 200, answer.text
+            acknowledged.update(
+                str(one.url.path) for one in await asyncio.gather(*posts) if one.status_code == 202
+            )
+        assert set(acknowledged) == {"/listens", "/feedback"}, "of both, some were taken in"
+        api.freshener.told([*raced, HER + 9])
+        await asyncio.to_thread(api.freshener.stop)
+
+    with_client(fresh.stores, fresh.home, ask)
+    assert holdings(warehouse, lake, list(raced)) == {}
+    kinds = {str(key).split(":")[2] for user in raced for key in valkey.keys(f"*:{user}")}
+    assert kinds <= {"t", "p"}, "of a track and a genre with the same id"
+
+
+def heard(user: int, track: int, *, minute: int) -> dict[str, Any]:
+    at = datetime(2026, 11, 22, 9, minute).isoformat()  # noqa: DTZ001 - as the contract's
+    return {"user_id": user, "items": [track], "created_at": at, "updated_at": at}
+
+
+def hidden(user: int, track: int) -> dict[str, Any]:
+    at = datetime(2026, 11, 22, 9, tzinfo=UTC).isoformat()
+    return {"events": [{"kind": "hide", "user_id": user, "track_id": track, "at": at}]}
 
 
 def test_nobody_is_erased_as_well(fresh: Published) -> None:
