@@ -1,5 +1,7 @@
 """Closes runs that Dagster's history calls unfinished, and whose process is gone.
 
+    python -m moovitamix.killed_runs HOST PORT    before the code location's server starts there
+
 A sensor asks for no second run while one is under way, so a run that never ends would hold up the
 platform for good. The code location's server closes the runs that it launched when their process
 dies; nobody does when the server died with them: after a power cut, or a `kill -9` of all.
@@ -7,12 +9,15 @@ dies; nobody does when the server died with them: after a power cut, or a `kill 
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
 import psutil
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 PROCESS_TAG = "moovitamix/process"
 
@@ -58,6 +63,29 @@ def close_killed_runs(instance: dg.DagsterInstance) -> list[str]:
     return closed
 
 
+def close_runs_of_server(instance: dg.DagsterInstance, host: str, port: int) -> list[str]:
+    """Close the runs that a code location's server had launched, before it starts anew.
+
+    They were processes of its container, and ended with it. Other launchers' runs, which are on
+    machines of their own, do not carry its address.
+
+    Args:
+        instance: Whose history it is.
+        host: By which the daemon reaches the server.
+        port: The same.
+
+    Returns:
+        The ids of the runs that were closed.
+    """
+    closed = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
+        server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
+        if (server.get("host"), server.get("port")) == (host, port):
+            instance.report_run_failed(run, "Its process ended together with the code location.")
+            closed.append(run.run_id)
+    return closed
+
+
 def _is_alive(noted: str) -> bool:
     host, pid, created = noted.rsplit("/", 2)
     if host != os.uname().nodename:
@@ -87,3 +115,9 @@ def _has_daemon(home: Path) -> bool:
 
 def _words(process: psutil.Process) -> str:
     return " ".join(process.cmdline())
+
+
+if __name__ == "__main__":
+    with dg.DagsterInstance.get() as found:
+        count = len(close_runs_of_server(found, sys.argv[1], int(sys.argv[2])))
+    print(f"{count} runs were killed, and are closed.")  # noqa: T201 - a command

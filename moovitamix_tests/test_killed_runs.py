@@ -11,7 +11,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from moovitamix.killed_runs import PROCESS_TAG, close_killed_runs, this_process
+from moovitamix.killed_runs import (
+    PROCESS_TAG,
+    close_killed_runs,
+    close_runs_of_server,
+    this_process,
+)
 
 
 @dg.job
@@ -70,3 +75,16 @@ def test_a_launched_run_is_left_alone_while_a_daemon_lives(
         assert status(instance, launched) is dg.DagsterRunStatus.STARTED
         daemon.communicate(b"\n")
     assert close_killed_runs(instance) == [launched]
+
+
+def test_what_a_code_location_had_launched_has_failed_when_it_starts_anew(
+    instance: dg.DagsterInstance,
+) -> None:
+    here, there = (
+        started(instance, **{".dagster/grpc_info": f'{{"host": "{host}", "port": 4000}}'})
+        for host in ("code-location", "another")
+    )
+    elsewhere = started(instance)
+    assert close_runs_of_server(instance, "code-location", 4000) == [here]
+    assert status(instance, here) is dg.DagsterRunStatus.FAILURE
+    assert {status(instance, run) for run in (there, elsewhere)} == {dg.DagsterRunStatus.STARTED}
