@@ -20,30 +20,33 @@ if TYPE_CHECKING:
     from moovitamix.recommend.experiments import Experiment
 
 # All users count, those too who did nothing: to leave these out would be to choose users by what
-# the arm did to them. A play that the app told of and a pull has brought counts once.
-_PLAYS = """
-SELECT users.id, count(play.user_id)
-FROM users LEFT JOIN (
-    SELECT user_id, recorded_at, track_id, nth FROM listen_history
+# the arm did to them. A play that the app told of and a pull has brought counts once, at the moment
+# that the pull has for it.
+_HEARD = """
+    SELECT user_id, track_id, listened_at FROM listen_history
     WHERE listened_at >= %(start)s AND listened_at < %(end)s
-    UNION
-    SELECT user_id, recorded_at, track_id, nth FROM activity
-    WHERE listened_at >= %(start)s AND listened_at < %(end)s
-) AS play ON play.user_id = users.id
-WHERE users.withdrawn_at IS NULL GROUP BY users.id ORDER BY users.id
+    UNION ALL
+    SELECT user_id, track_id, listened_at FROM activity a
+    WHERE listened_at >= %(start)s AND listened_at < %(end)s AND NOT EXISTS (
+        SELECT FROM listen_history h
+        WHERE h.user_id = a.user_id AND h.recorded_at = a.recorded_at
+          AND h.track_id = a.track_id AND h.nth = a.nth)
 """
 
-_FEEDBACK = """
+_PLAYS = f"""
+SELECT users.id, count(play.user_id)
+FROM users LEFT JOIN ({_HEARD}) AS play ON play.user_id = users.id
+WHERE users.withdrawn_at IS NULL GROUP BY users.id ORDER BY users.id
+"""  # noqa: S608 - our own words
+
+# Impressions are kept for a time only, skips for good: they count from the first impression on.
+_FEEDBACK = f"""
 WITH told AS (
     SELECT user_id, track_id, kind, at FROM feedback
     WHERE at >= %(from)s AND at < %(to)s AND kind IN ('impression', 'click', 'skip')
-), heard AS (
-    SELECT user_id, recorded_at, track_id, nth, listened_at FROM listen_history
-    WHERE listened_at >= %(start)s AND listened_at < %(end)s
-    UNION
-    SELECT user_id, recorded_at, track_id, nth, listened_at FROM activity
-    WHERE listened_at >= %(start)s AND listened_at < %(end)s
-), followed AS (
+      AND day >= (SELECT min(day) FROM feedback
+                  WHERE at >= %(from)s AND at < %(to)s AND kind = 'impression')
+), heard AS ({_HEARD}), followed AS (
     SELECT heard.user_id, count(*) AS followed FROM heard
     WHERE EXISTS (
         SELECT FROM told
@@ -58,7 +61,7 @@ SELECT told.user_id,
     count(*) FILTER (WHERE kind = 'skip'),
     coalesce(max(followed.followed), 0)
 FROM told LEFT JOIN followed USING (user_id) GROUP BY told.user_id
-"""
+"""  # noqa: S608 - the same
 
 
 def count_by_user(

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from moovitamix.recommend.arms import ARMS, Arm
 from moovitamix.recommend.experiments import ExperimentVerdict
@@ -37,6 +38,10 @@ COUNTS = pl.Schema(
 
 # With fewer users in an arm the normal approximation, and so the interval, is not to be trusted.
 LEAST_USERS = 100
+
+# Nor where the difference itself is more skewed than that: of a small arm, and few users who do far
+# more than others. With arms of one size it is not, for then their skewness cancels out.
+_MOST_SKEWED = 0.3
 
 # A division this unlikely did not come about by chance: something keeps users out of an arm.
 _UNLIKELY = 0.001
@@ -64,6 +69,7 @@ class Compared:
         arms: By arm: the figure with its 95 % interval.
         difference: Challenger less champion, with its 95 % interval.
         detectable: The difference that would be found four times in five, by users like these.
+        skewness: Of the difference, as chance would have it; 0 is a normal distribution's.
     """
 
     name: Name
@@ -71,6 +77,7 @@ class Compared:
     arms: dict[Arm, Figure]
     difference: Figure
     detectable: float
+    skewness: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,8 @@ def _doubt(outcome: Outcome, primary: Compared) -> str | None:
         return "But users are not divided as they were to be: find out why."
     if min(primary.users.values()) < LEAST_USERS:
         return f"Fewer than {LEAST_USERS} users in an arm tell nothing."
+    if abs(primary.skewness) > _MOST_SKEWED:
+        return "But a few users, who do far more than others, move it alone: an arm is too small."
     skips = next((one for one in outcome.figures if one.name == "skip rate"), None)
     if skips is not None and primary.difference.low > 0 and skips.difference.low > 0:
         return f"But more is skipped: {skips.difference}."
@@ -156,33 +165,48 @@ def _doubt(outcome: Outcome, primary: Compared) -> str | None:
 def _compared(name: Name, arms: dict[Arm, pl.DataFrame]) -> Compared | None:
     """A figure of both arms; None where an arm has no two users, or nothing happened."""
     above, below = _RATIOS[name]
-    ratios: dict[Arm, tuple[float, float, int]] = {}
+    ratios: dict[Arm, tuple[float, float]] = {}
+    parts: dict[Arm, NDArray[np.float64]] = {}
     for arm, counts in arms.items():
         counted = counts if below is None else counts.filter(pl.col(below) > 0)
         if counted.height < 2:  # a variance takes two
             return None
         weights = pl.Series(np.ones(counted.height)) if below is None else counted[below]
-        ratios[arm] = (*_ratio(counted[above], weights), counted.height)
+        ratio, parts[arm] = _ratio(counted[above], weights)
+        ratios[arm] = ratio, float(parts[arm].std(ddof=1) / np.sqrt(counted.height))
     if not any(counts[above].sum() for counts in arms.values()):
         return None
     of, against = ratios["challenger"], ratios["champion"]
     error = sqrt(of[1] ** 2 + against[1] ** 2)
     return Compared(
         name=name,
-        users={arm: found[2] for arm, found in ratios.items()},
+        users={arm: len(of_users) for arm, of_users in parts.items()},
         arms={arm: _interval(found[0], found[1]) for arm, found in ratios.items()},
         difference=_interval(of[0] - against[0], error),
         detectable=(_TWO_SIDED + _POWER) * error,
+        skewness=_skewness(parts["challenger"], parts["champion"]),
     )
 
 
-def _ratio(above: pl.Series, below: pl.Series) -> tuple[float, float]:
-    """Σ above / Σ below over users, and its standard error by the delta method."""
+def _skewness(of: NDArray[np.float64], against: NDArray[np.float64]) -> float:
+    """The skewness of a difference of means, were all users alike: that of both arms together.
+
+    A small arm that happens to hold none of the few who do far more does not know of them.
+    """
+    every = np.concatenate([of, against])
+    spread = every.std()
+    if not spread:
+        return 0.0
+    alone = float((every**3).mean() / spread**3)
+    ours, theirs = 1 / len(of), 1 / len(against)
+    return float(alone * (ours**2 - theirs**2) / (ours + theirs) ** 1.5)
+
+
+def _ratio(above: pl.Series, below: pl.Series) -> tuple[float, NDArray[np.float64]]:
+    """Σ above / Σ below over users, and each user's part in its error by the delta method."""
     x, y = above.to_numpy().astype(np.float64), below.to_numpy().astype(np.float64)
     ratio = x.sum() / y.sum()
-    # The linearized ratio: each user's own part of the error.
-    parts = (x - ratio * y) / y.mean()
-    return float(ratio), float(parts.std(ddof=1) / np.sqrt(len(x)))
+    return float(ratio), (x - ratio * y) / y.mean()  # the ratio linearized; their mean is 0
 
 
 def _interval(value: float, error: float) -> Figure:

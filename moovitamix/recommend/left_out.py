@@ -46,7 +46,9 @@ class LeftOut:
         shape = (len(users), len(tracks))
         if not len(self.users) or not len(users) or not len(tracks):
             return csr_matrix(shape, dtype=np.float32)
-        near = slice(*np.searchsorted(self.users, (users[0], users[-1] + 1)))
+        near = slice(
+            np.searchsorted(self.users, users[0]), np.searchsorted(self.users, users[-1], "right")
+        )
         row = np.minimum(np.searchsorted(users, self.users[near]), len(users) - 1)
         column = np.minimum(np.searchsorted(tracks, self.tracks[near]), len(tracks) - 1)
         known = (users[row] == self.users[near]) & (tracks[column] == self.tracks[near])
@@ -55,8 +57,8 @@ class LeftOut:
 
     def of_user(self, user: int) -> NDArray[np.int64]:
         """int64: the tracks of one user."""
-        first, last = np.searchsorted(self.users, [user, user + 1])
-        return self.tracks[first:last]
+        first = np.searchsorted(self.users, user)
+        return self.tracks[first : np.searchsorted(self.users, user, "right")]
 
 
 NOTHING = LeftOut(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))

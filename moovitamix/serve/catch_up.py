@@ -20,14 +20,17 @@ from itertools import islice
 import psycopg
 import redis
 
-from moovitamix.serve.fold import Folding, read_known
+from moovitamix.serve.fold import Folding, Known, read_known
 from moovitamix.serve.generations import Generation
+from moovitamix.serve.hides import by_user, hide_in_generation
 from moovitamix.serve.replacing import Replaced, known_marks, replace_lists
+from moovitamix.warehouse.feedback import TEACHING, hides_of
 
 USERS_AT_ONCE = 200
 
 # Of whom more is known than a matrix of that day holds: what is to be loaded with a later day, and
-# what could not be loaded yet (a blocked day, a user whom no pull has brought).
+# what could not be loaded yet (a blocked day, a user whom no pull has brought); what they have
+# skipped, hidden or shown again since.
 _MORE_IS_KNOWN = """
 SELECT m.user_id, m.mark FROM activity_marks m
 WHERE m.mark > %(after)s
@@ -36,7 +39,10 @@ WHERE m.mark > %(after)s
       SELECT FROM activity a WHERE a.user_id = m.user_id AND (a.day > %(as_of)s OR NOT EXISTS (
           SELECT FROM listen_history h
           WHERE h.user_id = a.user_id AND h.recorded_at = a.recorded_at
-            AND h.track_id = a.track_id AND h.nth = a.nth)))
+            AND h.track_id = a.track_id AND h.nth = a.nth))
+      UNION ALL
+      SELECT FROM feedback f WHERE f.user_id = m.user_id AND f.kind = ANY(%(teaching)s)
+         AND f.taken_at >= %(as_of)s::date + 1)
 ORDER BY m.user_id
 """
 
@@ -81,7 +87,7 @@ def catch_up(
         StoreUnavailable: When a store does not answer; what was done is done.
     """
     with connect() as connection:
-        values = {"after": after, "as_of": folding.matrix.as_of}
+        values = {"after": after, "as_of": folding.matrix.as_of, "teaching": list(TEACHING)}
         marks: dict[int, int] = dict(connection.execute(_MORE_IS_KNOWN, values).fetchall())
     listed = known_marks(client, prefix, generation, marks)
     behind = [user for user, mark in marks.items() if listed.get(user, -1) < mark]
@@ -91,6 +97,8 @@ def catch_up(
             known = read_known(connection, batch)
         made = folding.lists(known, now(), generation.list_length)
         lists += replace_lists(client, prefix, generation, made).written
+        with connect() as connection:
+            _hide_what_came(connection, client, prefix, generation, batch, known)
         if done % 50 == 0:
             tell(f"{done * USERS_AT_ONCE:,} of {len(behind):,} users with new listens folded in")
     return CaughtUp(users=len(behind), lists=lists)
@@ -110,8 +118,30 @@ def fold_users(
     Raises:
         StoreUnavailable: When Redis does not answer or refuses.
     """
-    made = folding.lists(read_known(connection, users), now, generation.list_length)
-    return replace_lists(client, prefix, generation, made)
+    known = read_known(connection, users)
+    made = folding.lists(known, now, generation.list_length)
+    replaced = replace_lists(client, prefix, generation, made)
+    _hide_what_came(connection, client, prefix, generation, users, known)
+    return replaced
+
+
+def _hide_what_came(
+    connection: psycopg.Connection,
+    client: redis.Redis,
+    prefix: str,
+    generation: Generation,
+    users: Sequence[int],
+    known: Known,
+) -> None:
+    """Hide what was hidden since lists were made: they may have replaced a shortened one.
+
+    What is hidden later still is taken out of what is there now, by whoever commits it.
+    """
+    before = by_user(known.hides().rows())
+    for user, tracks in hides_of(connection, users).items():
+        new = tracks - before.get(user, set())
+        if new:
+            hide_in_generation(client, prefix, generation, user, new)
 
 
 def _batches(users: Sequence[int]) -> Iterator[list[int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -74,6 +74,12 @@ class Known(NamedTuple):
     told: NDArray[np.bool_]
     marks: dict[int, int]
     feedback: pl.DataFrame | None = None
+
+    def hides(self) -> pl.DataFrame:
+        """`user_id`, `track_id`: what no list of the user may hold."""
+        if self.feedback is None:
+            return pl.DataFrame(schema=PAIRS)
+        return self.feedback.filter(pl.col("kind") == HIDE).select(PAIRS.names())
 
 
 def read_known(connection: psycopg.Connection, users: Sequence[int]) -> Known:
@@ -176,7 +182,7 @@ class Folding:
         rankings = Rankings(
             champion=self.champion,
             matrix=rows,
-            catalogue=replace(self.catalogue, hides=_hides(known)),
+            catalogue=replace(self.catalogue, hides=known.hides()),
             recent=self._recent(plays, rows),
             releases=self.releases,
             list_length=list_length,
@@ -185,7 +191,7 @@ class Folding:
         lists = [
             made for kind, block in rankings.of_few() for made in _encoded(kind, block, known.marks)
         ]
-        return lists + _told(known)
+        return lists + _since(known, self.matrix.as_of)
 
     def _recent(self, plays: Plays, rows: UserItemMatrix) -> UserItemMatrix | None:
         blend = self.champion.blend
@@ -220,20 +226,13 @@ def _encoded(kind: Kind, block: TopN, marks: dict[int, int]) -> list[NewList]:
     ]
 
 
-def _hides(known: Known) -> pl.DataFrame:
-    """`user_id`, `track_id`: what no list of the user may hold."""
-    if known.feedback is None:
-        return pl.DataFrame(schema=PAIRS)
-    return known.feedback.filter(pl.col("kind") == HIDE).select(PAIRS.names())
-
-
-def _told(known: Known) -> list[NewList]:
-    """What was heard although the matrix of the day does not know it."""
-    if not known.told.any():
+def _since(known: Known, as_of: date) -> list[NewList]:
+    """What was heard although a matrix as of a day does not know it, loaded since then or not."""
+    over = datetime.combine(as_of + timedelta(days=1), time(), UTC)
+    new = known.told | (known.plays.listened_at >= round(over.timestamp() * 1e6))
+    if not new.any():
         return []
-    pairs = np.unique(
-        np.stack((known.plays.users[known.told], known.plays.tracks[known.told]), axis=1), axis=0
-    )
+    pairs = np.unique(np.stack((known.plays.users[new], known.plays.tracks[new]), axis=1), axis=0)
     owners, values = encode_groups(pairs[:, 0], pairs[:, 1])
     return [
         NewList("h", user, value, known.marks.get(user, 0))

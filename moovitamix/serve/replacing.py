@@ -18,6 +18,7 @@ import redis
 from moovitamix.serve.codec import MARKED, MARKED_HEAD, mark_of, with_mark
 from moovitamix.serve.generations import (
     COUNTED,
+    TIME_TO_LIVE,
     Generation,
     Kind,
     added_key,
@@ -86,7 +87,8 @@ def replace_lists(
     Raises:
         StoreUnavailable: When Redis does not answer or refuses; some may have been replaced.
     """
-    deadline = int(generation.expires_at.timestamp())
+    # One life longer: a renewal that passed before the key was there prolongs it the next time.
+    deadline = int((generation.expires_at + TIME_TO_LIVE).timestamp())
     added: Counter[Kind] = Counter()
     outcomes: list[int] = []
     with redis_answering():
@@ -155,5 +157,5 @@ def _count(client: redis.Redis, prefix: str, generation: Generation, added: Coun
     pipeline = client.pipeline(transaction=False)
     for kind, count in counted.items():
         pipeline.hincrby(key, kind, count)
-    pipeline.expireat(key, generation.expires_at, gt=False)
+    pipeline.expireat(key, generation.expires_at + TIME_TO_LIVE)
     pipeline.execute()

@@ -156,3 +156,23 @@ def test_nothing_at_all_is_no_fault() -> None:
     silent = counts(np.random.default_rng(1), 500, plays=(0, 0))
     assert compare_arms(silent, 0.5).figures == ()
     assert verdict_of(replace(nobody, mismatch=0.0))[0] == "cannot tell"
+
+
+def test_few_users_who_do_far_more_than_others_do_not_decide_for_a_small_arm() -> None:
+    """Chance claims a winner more often than it may where the interval alone is asked."""
+    rng = np.random.default_rng(9)
+    claimed, doubted, crossed = 0, 0, 0
+    for _ in range(200):
+        frame = counts(rng, 2_000).with_columns(
+            pl.Series("plays", np.round(np.exp(rng.normal(3, 2, 2_000))).astype(np.int64)),
+            pl.Series("arm", np.where(np.arange(2_000) < 120, "challenger", "champion")),
+        )
+        outcome = compare_arms(frame, 0.06)
+        verdict, why = verdict_of(outcome)
+        claimed += verdict != "cannot tell"
+        doubted += "an arm is too small" in why
+        difference = outcome.figures[0].difference
+        crossed += not difference.low <= 0 <= difference.high
+    assert crossed > 15, "of 200, 10 would be one in 20"
+    assert claimed == 0
+    assert doubted > 190

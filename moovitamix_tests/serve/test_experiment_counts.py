@@ -83,3 +83,32 @@ def test_feedback_is_counted_by_user_and_plays_that_followed_an_impression(
     assert [by_user[5][name] for name in columns] == [2, 2, 1, 1, 1]
     assert [by_user[6][name] for name in columns] == [1, 1, 0, 0, 0]
     assert [by_user[7][name] for name in columns] == [0, 0, 0, 0, 0]
+
+
+def test_a_play_that_app_and_pull_date_differently_follows_an_impression_once(
+    warehouse: Warehouse, files: Lake, valkey: redis.Redis, rivals: Versions
+) -> None:
+    begun, _ = start(warehouse, files, valkey, rivals.alike)
+    shown = (begun.started_at + HOUR).replace(tzinfo=None)
+    pulled, told = shown + HOUR / 4, shown + HOUR / 2
+    with warehouse.connect() as connection:
+        connection.execute(
+            "INSERT INTO feedback (user_id, track_id, kind, at, day) "
+            "VALUES (5, 110, 'impression', %s, '2026-11-26')",
+            (shown,),
+        )
+        connection.execute(
+            "INSERT INTO activity (user_id, recorded_at, track_id, nth, listened_at, day) "
+            "VALUES (5, %s, 110, 1, %s, '2026-11-26')",
+            (pulled, told),
+        )
+        connection.execute(
+            "INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth) "
+            "VALUES (5, 110, %s, %s, 1)",
+            (pulled, pulled),
+        )
+        counts = count_by_user(connection, begun, begun.started_at + 2 * HOUR)
+    ((plays, followed),) = (
+        counts.filter(counts["user_id"] == 5).select("plays", "followed").iter_rows()
+    )
+    assert (plays, followed) == (1, 1)

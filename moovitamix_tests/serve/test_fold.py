@@ -162,7 +162,7 @@ def test_a_play_dated_ahead_counts_as_of_now(world: World) -> None:
         schema=plays(set()).schema,
     )
     made = folding_of(world).lists(known(ahead), NOW, N)
-    assert [one.kind for one in made] == ["u", "r"]
+    assert [one.kind for one in made] == ["u", "r", "h"]
 
 
 def test_nothing_known_is_nobody_folded_in(world: World) -> None:

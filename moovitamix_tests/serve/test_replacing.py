@@ -48,12 +48,14 @@ def test_a_list_that_knows_less_replaces_none_that_knows_more(
     assert known_marks(valkey, PREFIX, generation, [1, 2, 4_711]) == {1: more, 2: 0}
 
 
-def test_a_replaced_list_and_a_new_one_expire_with_their_generation(valkey: redis.Redis) -> None:
+def test_a_replaced_list_expires_with_its_generation_and_a_new_one_not_long_after(
+    valkey: redis.Redis,
+) -> None:
     generation = publish(valkey, 1)
     replace_lists(valkey, PREFIX, generation, [new(1, 1), new(4_711, 1), new(1, 1, kind="x")])
-    for kind, user in (("u", 1), ("u", 4_711), ("x", 1)):
+    for kind, user, hours in (("u", 1, 24), ("u", 4_711, 48), ("x", 1, 48)):
         left = valkey.ttl(key_of(PREFIX, generation.name, kind, user))  # type: ignore[arg-type]  # a kind
-        assert 0 < int(left) <= timedelta(hours=24).total_seconds()
+        assert 0 < int(left) <= timedelta(hours=hours).total_seconds()
     assert int(valkey.ttl(added_key(PREFIX, generation.name))) > 0
 
 
@@ -78,3 +80,17 @@ def test_a_list_that_came_and_was_lost_is_missed(valkey: redis.Redis) -> None:
     valkey.delete(key_of(PREFIX, first.name, "u", 4_711))
     assert renew(valkey, PREFIX, below=timedelta(days=2)).missing == 1
     assert [one.name for one in living(valkey, PREFIX)] == [first.name]
+
+
+def test_a_list_that_comes_after_a_renewal_it_does_not_know_of_lives_as_long_as_the_others(
+    valkey: redis.Redis,
+) -> None:
+    known = publish(valkey, 1)
+    renew(valkey, PREFIX, below=timedelta(hours=48))
+    replace_lists(valkey, PREFIX, known, [new(4_711, 1)])
+    renewed = read_current(valkey, PREFIX)
+    assert renewed is not None
+    assert renewed.expires_at > known.expires_at
+    left = int(valkey.expiretime(key_of(PREFIX, known.name, "u", 4_711)))  # type: ignore[arg-type]  # theirs take bytes
+    assert left >= int(renewed.expires_at.timestamp())
+    assert int(valkey.expiretime(added_key(PREFIX, known.name))) >= left

@@ -5,13 +5,16 @@ When its factors rank is told in `tiers.py`, who calls this in the background in
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+from moovitamix.errors import NothingToDo
+from moovitamix.recommend.archive import DamagedArtifact
 from moovitamix.recommend.artifacts import load_matrix, matrix_name
 from moovitamix.recommend.champion import load_version, read_recent_plays
 from moovitamix.serve.arms import renew_challenger, served_generations
-from moovitamix.serve.fold import load_folding
 from moovitamix.serve.generations import Generation
+from moovitamix.serve.http.folding import FoldingKept
 from moovitamix.serve.http.live import LiveModel
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
     from moovitamix.resources import Warehouse
     from moovitamix.serve.http.world import World
+
+log = logging.getLogger(__name__)
 
 
 class Challenger:
@@ -36,6 +41,9 @@ class Challenger:
         self._warehouse = warehouse
         self._lake = lake
         self._generation: Generation | None = None
+        self._folding = FoldingKept(warehouse, world)
+        # What was loaded for: a generation, beside the champion's factors; None: nothing yet.
+        self._loaded: tuple[str, LiveModel | None] | None = None
 
     def look(self, client: redis.Redis, prefix: str) -> None:
         """Find out which generation is the challenger's, and prolong it near its end.
@@ -49,18 +57,36 @@ class Challenger:
     def load(self) -> None:
         """Load the factors of the challenger found last; let go of them when there is none.
 
+        They are loaded anew when the champion's were: after an erasure, which changes the matrix
+        and no name. Where the matrix is gone by it, no factors are held.
+
         Raises:
-            MoovitaMixError: As `load_challenger`.
+            StoreUnavailable: As `load_challenger`.
         """
-        generation, loaded = self._generation, self._world.live_challenger
+        world, generation = self._world, self._generation
         if generation is None:
-            self._world.live_challenger = self._world.folding_challenger = None
-        elif loaded is None or loaded[0] != generation.name:
-            live = load_challenger(self._warehouse, self._lake, generation, self._world.live)
-            self._world.live_challenger = (generation.name, live)
-            self._world.folding_challenger = load_folding(
-                self._warehouse, live.champion, live.matrix
-            )
+            self._let_go()
+            return
+        loaded = self._loaded
+        if loaded is None or loaded[0] != generation.name or loaded[1] is not world.live:
+            self._let_go()
+            champion = world.live
+            try:
+                live = load_challenger(self._warehouse, self._lake, generation, champion)
+            except (NothingToDo, DamagedArtifact) as error:
+                log.warning("The challenger's lists are all there is of it. %s", error)
+            else:
+                world.live_challenger = (generation.name, live)
+            self._loaded = (generation.name, champion)
+        if world.live_challenger is not None:
+            live = world.live_challenger[1]
+            self._folding.keep(live, generation.name)
+            world.folding_challenger = self._folding.folding
+
+    def _let_go(self) -> None:
+        self._world.live_challenger = self._world.folding_challenger = None
+        self._loaded = None
+        self._folding.let_go()
 
 
 def load_challenger(

@@ -14,7 +14,8 @@ import psycopg
 
 from moovitamix.ingest.erased import hash_account
 
-_ANY = "SELECT EXISTS (SELECT FROM erasures)"
+# A source that starts anew gets tables of its own, and with the first erasure a key of its own.
+_ANY = "SELECT EXISTS (SELECT FROM erasures), 'erasures'::regclass::oid::bigint"
 
 _AMONG = """
 SELECT user_id FROM unnest(%s::bigint[], %s::bytea[]) AS asked (user_id, hash)
@@ -33,19 +34,22 @@ class ErasedUsers:
     def __init__(self, read_key: Callable[[], bytes]) -> None:
         self._read_key = read_key
         self._key: bytes | None = None
+        self._table: int | None = None
 
     @property
-    def has_key(self) -> bool:
-        """Whether the key has been read."""
-        return self._key is not None
+    def table(self) -> int | None:
+        """Of which table, by its id in Postgres, the key has been read; None: of none."""
+        return self._table
 
-    async def learn(self) -> None:
-        """Read the key.
+    async def learn(self, connection: psycopg.AsyncConnection) -> None:
+        """Read the key of the hashes that a connection sees.
 
         Raises:
             StoreUnavailable: When it is gone.
         """
+        _, table = await self._look(connection)
         self._key = await asyncio.to_thread(self._read_key)
+        self._table = table
 
     def hashes(self, users: Sequence[int]) -> list[bytes | None]:
         """The hash of each of some users; nothing where the key has not been read."""
@@ -66,11 +70,17 @@ class ErasedUsers:
         Raises:
             StoreUnavailable: When the key of the hashes is gone.
         """
-        anybody = await (await connection.execute(_ANY)).fetchone()
-        if anybody != (True,):
+        anybody, table = await self._look(connection)
+        if not anybody:
             return frozenset()
-        if not self.has_key:
-            await self.learn()
+        if table != self._table:
+            await self.learn(connection)
         asked = sorted(users)
         found = await connection.execute(_AMONG, (asked, self.hashes(asked)))
         return frozenset(user for (user,) in await found.fetchall())
+
+    @staticmethod
+    async def _look(connection: psycopg.AsyncConnection) -> tuple[bool, int]:
+        """Whether anybody was erased, and in which table that is noted."""
+        ((anybody, table),) = await (await connection.execute(_ANY)).fetchall()
+        return bool(anybody), int(table)

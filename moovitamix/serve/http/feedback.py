@@ -114,7 +114,8 @@ class FeedbackTaking:
             self._client.close()
 
     async def _hide(self, hides: dict[int, set[int]]) -> bool:
-        if await self._hide_in_cache(hides):
+        # While something is owed Redis is not asked by each request: it may hang.
+        if not self._owed and await self._hide_in_cache(hides):
             return True
         self._owe(hides)
         if self._paying is None or self._paying.done():
@@ -125,9 +126,15 @@ class FeedbackTaking:
         """Hide what Redis did not take, when it is back."""
         while self._owed:
             await asyncio.sleep(TRY_AGAIN_AFTER)
-            owed, self._owed = self._owed, {}
-            if not await self._hide_in_cache(owed):
-                self._owe(owed)
+            owed = {user: set(tracks) for user, tracks in self._owed.items()}
+            if await self._hide_in_cache(owed):
+                self._paid(owed)
+
+    def _paid(self, hides: dict[int, set[int]]) -> None:
+        """What came meanwhile is still owed."""
+        for user, tracks in hides.items():
+            self._owed[user] -= tracks
+        self._owed = {user: tracks for user, tracks in self._owed.items() if tracks}
 
     def _owe(self, hides: dict[int, set[int]]) -> None:
         for user, tracks in hides.items():

@@ -93,6 +93,8 @@ class _Envelope(Struct):
     events: msgspec.Raw | UnsetType = UNSET
 
 
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _envelope = msgspec.json.Decoder(_Envelope)
 _one = msgspec.json.Decoder(FeedbackEvent)
 _many = msgspec.json.Decoder(FeedbackBatch)
@@ -112,13 +114,13 @@ def read_events(body: bytes, now: datetime) -> list[Event]:
         many = _envelope.decode(body).events is not UNSET
     except msgspec.ValidationError:
         raise _refusal([_fault(None, "", "give an event, or an object with `events`")]) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NO_JSON:
         raise ProblemError(400, "The body is not JSON. See /docs.") from None
     try:
         whole = (_many if many else _one).decode(body)
     except msgspec.ValidationError:
         whole = _again(body, FeedbackBatch if many else FeedbackEvent)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NO_JSON:
         raise ProblemError(400, "The body is not JSON. See /docs.") from None
     batch = whole if isinstance(whole, FeedbackBatch) else None
     events = [whole] if isinstance(whole, FeedbackEvent) else whole.events
@@ -141,7 +143,12 @@ def _again(
     Raises:
         ProblemError: Tells of each event that is wrong the first field that is.
     """
-    data = _whole_numbers(msgspec.json.decode(body))
+    try:
+        data = _whole_numbers(msgspec.json.decode(body))
+    except msgspec.ValidationError:  # a number that is none: 1e999
+        raise _refusal([_fault(None, "", "give numbers of 64 bits")]) from None
+    except (*_NO_JSON, ValueError):  # the latter: an integer of thousands of digits
+        raise ProblemError(400, "The body is not JSON. See /docs.") from None
     try:
         return msgspec.convert(data, wanted)
     except msgspec.ValidationError as error:

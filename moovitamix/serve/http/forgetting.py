@@ -14,7 +14,7 @@ from moovitamix.serve.http.world import World
 
 # What holds users. The reading that is under way when somebody has been erased may hold them still,
 # the one after it does not.
-_PARTS = ("names", "model")
+_PARTS = ("names", "model", "challenger")
 _READINGS = 2
 
 

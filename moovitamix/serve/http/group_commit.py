@@ -16,6 +16,7 @@ import psycopg
 
 from moovitamix.errors import StoreUnavailable
 from moovitamix.resources import Warehouse
+from moovitamix.serve.http.problems import ProblemError
 from moovitamix.warehouse import migrate
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,11 @@ ROWS_WAITING = 50_000
 # Seconds until a commit is given up, and a connection.
 COMMIT_WITHIN = 5.0
 _CONNECT_WITHIN = 2.0
+# Seconds until a request is answered, whatever becomes of what it brought.
+ANSWERED_WITHIN = 10.0
 _ATTEMPTS = 3
+
+_GONE = "Postgres does not answer. Send it again; nothing counts twice."
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -66,8 +71,9 @@ class GroupCommit(Generic[Item, Outcome]):
             rows: About how many rows that makes.
 
         Raises:
-            StoreUnavailable: When Postgres does not answer, or too much waits for it. Then it may
-                have been written or not: the same may be committed again.
+            StoreUnavailable: When Postgres does not answer in time, or too much waits for it. Then
+                it may have been written or not: the same may be committed again.
+            ProblemError: When Postgres refuses a value: sent again, it would again.
         """
         if self._rows and self._rows + rows > ROWS_WAITING:
             raise StoreUnavailable("Too much waits for Postgres to be written. Send it again.")
@@ -76,7 +82,11 @@ class GroupCommit(Generic[Item, Outcome]):
         self._rows += rows
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
-        return await future
+        try:
+            async with asyncio.timeout(ANSWERED_WITHIN):
+                return await future
+        except TimeoutError as error:
+            raise _gone() from error
 
     async def close(self) -> None:
         """Write what waits, then let go of Postgres."""
@@ -102,12 +112,10 @@ class GroupCommit(Generic[Item, Outcome]):
                 for one in group:  # what is wrong with one request is not paid for by the others
                     await self._settle([one])
                 return
-            if not isinstance(error, StoreUnavailable):
-                # Not its text, which may hold what was to be written.
-                log.error("Writing to Postgres failed: %s", type(error).__name__)  # noqa: TRY400
+            told = _told(error)
             for one in group:
                 if not one.future.done():
-                    one.future.set_exception(_gone())
+                    one.future.set_exception(told)
         else:
             self.transactions += 1
             for one, outcome in zip(group, outcomes, strict=True):
@@ -122,6 +130,8 @@ class GroupCommit(Generic[Item, Outcome]):
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 if attempt == _ATTEMPTS:
                     raise
+            except psycopg.errors.QueryCanceled as error:  # it would be again, and others wait
+                raise _gone() from error
             except (psycopg.OperationalError, OSError, TimeoutError) as error:
                 was_new = self._connection is None
                 await self._let_go()
@@ -153,5 +163,18 @@ class GroupCommit(Generic[Item, Outcome]):
             await connection.close()
 
 
+def _told(error: Exception) -> StoreUnavailable | ProblemError:
+    """What those are told whose items were not written."""
+    if isinstance(error, StoreUnavailable):
+        if str(error) != _GONE:
+            log.error("Nothing can be taken in. %s", error)
+        return error
+    # Not its text, which may hold what was to be written.
+    log.error("Writing to Postgres failed: %s", type(error).__name__)
+    if isinstance(error, psycopg.DataError):
+        return ProblemError(422, "It holds a value that Postgres cannot keep. Correct it.")
+    return _gone()
+
+
 def _gone() -> StoreUnavailable:
-    return StoreUnavailable("Postgres does not answer. Send it again; nothing counts twice.")
+    return StoreUnavailable(_GONE)

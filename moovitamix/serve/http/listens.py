@@ -29,6 +29,9 @@ from moovitamix.settings import get_settings
 
 ROUTE = "/listens"
 
+# More would keep others waiting: they share a transaction, or wait for it.
+MOST_PLAYS = 10_000
+
 # Of so many faults the first are told.
 _FAULTS_TOLD = 20
 _MOST_TIMES = (1 << 15) - 1  # what `nth` holds
@@ -94,14 +97,19 @@ def read_listens(body: bytes, now: datetime) -> Sent:
             "Correct them and send all again.",
             errors=faults[:_FAULTS_TOLD],
         )
-    # Of a record that is sent twice in one request, the later content has the later date.
     updated: dict[Play, datetime] = {}
     for record in records:
         heard: Counter[int] = Counter()
         for track in record.items:
             heard[track] += 1
             play = Play(record.user_id, record.created_at, track, heard[track])
-            updated[play] = record.updated_at
+            updated[play] = min(record.updated_at, updated.get(play, record.updated_at))
+    if len(updated) > MOST_PLAYS:
+        raise ProblemError(
+            422,
+            f"{len(updated):,} plays at once; nothing was taken in. Send {MOST_PLAYS:,} at most in "
+            "one request.",
+        )
     if any(play.nth > _MOST_TIMES for play in updated):
         raise ProblemError(422, f"A record names a track more than {_MOST_TIMES:,} times.")
     return Sent(list(updated), list(updated.values()))

@@ -13,6 +13,7 @@ import msgspec
 
 from moovitamix.serve.http.feedback import FEEDBACK
 from moovitamix.serve.http.feedback_events import EventFault
+from moovitamix.serve.http.listens import MOST_PLAYS
 from moovitamix.serve.http.problems import MEDIA_TYPE
 from moovitamix.serve.http.taking import TakenIn
 from moovitamix.settings import get_settings
@@ -33,7 +34,7 @@ _LISTEN_RECORD = {
         "user_id": {**_INT64, "description": "Who heard it; known to the warehouse or not yet."},
         "items": {
             "type": "array",
-            "maxItems": 1_000,
+            "maxItems": MOST_PLAYS,
             "items": _INT64,
             "description": "The tracks heard, in order; a track heard twice is in it twice.",
         },

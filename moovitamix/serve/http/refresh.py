@@ -24,10 +24,10 @@ from moovitamix.recommend.artifacts import current_matrix, load_current_matrix
 from moovitamix.recommend.popularity import listeners
 from moovitamix.resources import copy_out
 from moovitamix.serve.codec import DamagedValue, decode_list
-from moovitamix.serve.fold import load_folding
 from moovitamix.serve.generations import Generation, genres_of, key_of, redis_answering
 from moovitamix.serve.http import snapshot
 from moovitamix.serve.http.challenger import Challenger
+from moovitamix.serve.http.folding import FoldingKept
 from moovitamix.serve.http.live import load_live_model
 from moovitamix.serve.http.tracks import tell_tracks
 from moovitamix.serve.http.world import Counts, Favourites, Origin, World
@@ -108,6 +108,7 @@ class Refresher:
         self._names_for: str | None = None
         self._loaded: tuple[str, int | None] | None = None
         self._generation: Generation | None = None
+        self._folding = FoldingKept(warehouse, world)
         self._challenger = Challenger(world, warehouse, lake)
 
     def start(self) -> None:
@@ -162,6 +163,7 @@ class Refresher:
                 self._names_for = None if generation is None else generation.name
         with self._told("model"):
             self._take_model(generation)
+            self._keep_folding(generation)
         with self._told("challenger"):
             self._challenger.load()
         if not len(self._world.counts.ids):
@@ -216,14 +218,21 @@ class Refresher:
             live = load_live_model(self._warehouse, self._lake, matrix, wanted[1])
         except NothingToDo:
             self._world.live = self._loaded = self._world.folding = None
+            self._folding.let_go()
             return
         self._world.live, self._loaded = live, wanted
-        self._world.folding = load_folding(self._warehouse, live.champion, matrix)
-        self._on_factors()
         with self._changing:
             self._world.counts = Counts(matrix.tracks, listeners(matrix).astype(np.float32))
             self._world.rank()
         self._save()
+
+    def _keep_folding(self, generation: Generation | None) -> None:
+        live = self._world.live
+        if live is None:
+            return
+        if self._folding.keep(live, None if generation is None else generation.name):
+            self._world.folding = self._folding.folding
+            self._on_factors()
 
     def _count_listeners(self) -> None:
         with self._warehouse.connect() as connection:

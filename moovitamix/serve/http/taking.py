@@ -17,7 +17,9 @@ import psycopg
 from moovitamix.serve.http.erased_users import ErasedUsers
 
 # One statement, and so one transaction and one round trip. Where somebody was erased and the key of
-# the hashes is not at hand, nothing is taken in. Of a new account that was given an erased one's id
+# these hashes is not at hand, nothing is taken in. What a record has had from the first was heard
+# at its `created_at`, what a later content of it adds at that content's `updated_at`, whether the
+# contents come one after the other or at once. Of a new account that was given an erased one's id
 # what it hears is kept.
 _TAKE = """
 WITH sent AS (
@@ -25,7 +27,8 @@ WITH sent AS (
                          %(nth)s::smallint[], %(updated)s::timestamp[], %(hashes)s::bytea[])
              AS s (user_id, recorded_at, track_id, nth, updated_at, hash)
 ), unclear AS (
-    SELECT WHERE NOT %(has_key)s AND EXISTS (SELECT FROM erasures)
+    SELECT WHERE EXISTS (SELECT FROM erasures)
+             AND 'erasures'::regclass::oid::bigint IS DISTINCT FROM %(key_of)s::bigint
 ), believed AS (
     SELECT * FROM sent s
     WHERE NOT EXISTS (SELECT FROM unclear)
@@ -41,14 +44,15 @@ WITH sent AS (
 ), taken AS (
     INSERT INTO activity (user_id, recorded_at, track_id, nth, listened_at, day)
     SELECT s.user_id, s.recorded_at, s.track_id, s.nth,
-           CASE WHEN b.user_id IS NULL THEN s.recorded_at
-                ELSE greatest(s.recorded_at, s.updated_at) END,
+           CASE WHEN b.user_id IS NULL AND s.updated_at = min(s.updated_at) OVER (
+                         PARTITION BY s.user_id, s.recorded_at)
+                THEN s.recorded_at ELSE greatest(s.recorded_at, s.updated_at) END,
            %(day)s
     FROM believed s LEFT JOIN begun b USING (user_id, recorded_at)
     WHERE NOT EXISTS (SELECT FROM listen_history h
                       WHERE h.user_id = s.user_id AND h.recorded_at = s.recorded_at
                         AND h.track_id = s.track_id AND h.nth = s.nth)
-    ORDER BY s.user_id, s.recorded_at, s.track_id, s.nth
+    ORDER BY s.user_id, s.recorded_at, s.track_id, s.nth, s.updated_at
     ON CONFLICT DO NOTHING
     RETURNING user_id, recorded_at, track_id, nth
 ), marked AS (
@@ -77,7 +81,7 @@ class Sent:
 
     Attributes:
         plays: Each once.
-        updated: Of each: `updated_at` of its record.
+        updated: Of each: `updated_at` of the first content of its record that has it.
     """
 
     plays: list[Play]
@@ -118,7 +122,7 @@ class Listens:
         """
         new = await self._take(connection, requests)
         if new is None:
-            await self._erased.learn()
+            await self._erased.learn(connection)
             new = await self._take(connection, requests) or set()
         outcomes = []
         for sent in requests:
@@ -146,7 +150,7 @@ class Listens:
                 "nth": [play.nth for play in plays],
                 "updated": [moment for sent in requests for moment in sent.updated],
                 "hashes": self._erased.hashes([play.user_id for play in plays]),
-                "has_key": self._erased.has_key,
+                "key_of": self._erased.table,
                 "day": self._present().astimezone(UTC).date(),
             },
         )

@@ -77,7 +77,8 @@ class Favourites:
 
     def of(self, user: int) -> list[int]:
         """A user's genre ids."""
-        first, last = np.searchsorted(self.users, [user, user + 1])
+        first = np.searchsorted(self.users, user)
+        last = np.searchsorted(self.users, user, "right")
         return [int(genre) for genre in self.genres[first:last]]
 
 

@@ -244,13 +244,14 @@ def test_an_id_is_hidden_until_all_that_memory_holds_was_read_after_the_erasure(
     forgetting = Forgetting(world)
     forgetting.hide(HER)
     for _ in range(3):
-        for part in ("names", "model"):
+        for part in ("names", "model", "challenger"):
             forgetting.refreshed(part)
     assert world.erased_users == {HER}, "it is not over yet"
     forgetting.erased(HER)
     forgetting.refreshed("names")  # which may have begun before that
-    forgetting.refreshed("model")
-    forgetting.refreshed("model")
+    for part in ("model", "challenger"):
+        forgetting.refreshed(part)
+        forgetting.refreshed(part)
     assert world.erased_users == {HER}
     forgetting.hide(NOBODY)
     forgetting.refreshed("names")

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from moovitamix.ingest.erased import ensure_key, hash_account
+from moovitamix.reset import set_aside
 from moovitamix.resources import Warehouse
 from moovitamix.serve.http.app import Api
 from moovitamix_tests.serve.http.serving import Published, with_client
@@ -236,3 +237,80 @@ def test_who_was_told_of_before_there_are_factors_is_found_when_they_are_loaded(
         assert first not in await listed(client, 1)
 
     with_client(fresh.stores, fresh.home, ask)
+
+
+def test_more_plays_than_fit_into_a_transaction_are_refused_at_once(fresh: Published) -> None:
+    many = [
+        listen(1, *range(1, 1_001), at=EARLIER - timedelta(seconds=number)) for number in range(11)
+    ]
+
+    async def ask(client: httpx.AsyncClient, _: Api) -> None:
+        answer = await post(client, many)
+        assert answer.status_code == 422
+        assert "Send 10,000 at most" in answer.json()["detail"]
+        assert (await post(client, many[:10])).json() == {"taken": 10_000, "known": 0}
+
+    with_client(fresh.stores, fresh.home, ask)
+
+
+@pytest.mark.parametrize("how", ["one after the other", "in one commit", "in one request"])
+def test_when_a_record_grows_what_is_new_was_heard_then_however_it_is_sent(
+    fresh: Published, how: str
+) -> None:
+    later = EARLIER + timedelta(minutes=5)
+    first, grown = listen(1, 110), listen(1, 110, 112, updated=later)
+
+    async def ask(client: httpx.AsyncClient, _: Api) -> None:
+        if how == "in one request":
+            await post(client, [grown, first])
+        elif how == "in one commit":
+            await asyncio.gather(*(post(client, sent) for sent in (listen(2, 110), first, grown)))
+        else:
+            await post(client, first)
+            await post(client, grown)
+
+    with_client(fresh.stores, fresh.home, ask)
+    told = {row[1]: row[3] for row in rows(fresh.stores.warehouse) if row[0] == 1}
+    assert told == {110: EARLIER, 112: later}
+
+
+def test_that_the_key_of_the_erased_is_gone_is_said(
+    fresh: Published, caplog: pytest.LogCaptureFixture
+) -> None:
+    with fresh.stores.warehouse.connect() as connection:
+        connection.execute("INSERT INTO erasures (hash, kind) VALUES (%s, 'account')", (b"x" * 32,))
+
+    async def ask(client: httpx.AsyncClient, _: Api) -> None:
+        answer = await post(client, listen(1, 110))
+        assert answer.status_code == 503
+        assert "Restore it from a backup" in answer.json()["detail"]
+
+    with_client(fresh.stores, fresh.home, ask)
+    assert "Restore it from a backup" in caplog.text
+    assert rows(fresh.stores.warehouse) == []
+
+
+def test_after_the_source_has_started_anew_the_erased_are_known_by_the_new_key(
+    fresh: Published,
+) -> None:
+    stores = fresh.stores
+    stranger = 999
+
+    def erased() -> None:
+        key = ensure_key(stores.lake.open())
+        with stores.warehouse.connect() as connection:
+            connection.execute(
+                "INSERT INTO erasures (hash, kind) VALUES (%s, 'account')",
+                (hash_account(key, stranger),),
+            )
+
+    erased()
+
+    async def ask(client: httpx.AsyncClient, _: Api) -> None:
+        for _again in range(6):  # as often as lets a statement be prepared
+            assert (await post(client, listen(stranger, 110))).json() == {"taken": 0, "known": 1}
+        await asyncio.to_thread(set_aside, stores.warehouse, stores.lake.open(), stores.cache)
+        await asyncio.to_thread(erased)
+        assert (await post(client, listen(stranger, 110))).json() == {"taken": 0, "known": 1}
+
+    with_client(stores, fresh.home, ask)
