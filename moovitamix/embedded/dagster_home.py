@@ -47,6 +47,15 @@ retention:
 """
 )
 
+# Only where there is a server: Dagster warns, at each run, that this way of its own may change.
+_SHIPPED = """\
+python_logs:
+  dagster_handler_config:
+    handlers:
+      gelf:
+        class: moovitamix.observe.logs.process.GelfHandler
+"""
+
 _WORKSPACE_YAML = """\
 load_from:
   - python_module:
@@ -72,6 +81,8 @@ def prepare() -> Path:
     # Where Dagster would put it: beside the runs' own database the storage would take it for a run.
     history = json.dumps(str(folder / "history" / "runs"), ensure_ascii=False)
     content = _DAGSTER_YAML.format(history=history)
+    if get_settings().gelf_url is not None:
+        content += _SHIPPED
     if not written.exists() or written.read_text().startswith(_WRITTEN_BY_US):
         _replace(written, content)
     os.environ["DAGSTER_HOME"] = str(folder)

@@ -15,9 +15,14 @@ from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 
 from moovitamix.definitions import build_defs
+from moovitamix.observe.logs import process
 from moovitamix.resources import Lake, Source, Warehouse
 from moovitamix_tests.conftest import FIRST_DAY
+from moovitamix_tests.observe.logs.conftest import graylog
+from moovitamix_tests.observe.logs.receiver import PATIENCE, Receiver, faults_of
 from moovitamix_tests.reference_source import ReferenceSource
+
+__all__ = ["graylog"]
 
 RANGE = (FIRST_DAY, FIRST_DAY + timedelta(days=1))
 
@@ -80,7 +85,7 @@ def test_everything_is_stored_in_postgres(instances: Instances) -> None:
 
 
 def test_a_range_of_days_its_materializations_and_its_checks_are_found_by_another_process(
-    instances: Instances, definitions: dg.Definitions, warehouse: Warehouse
+    instances: Instances, definitions: dg.Definitions, warehouse: Warehouse, graylog: Receiver
 ) -> None:
     writer, reader = instances
     first, last = map(str, RANGE)
@@ -120,6 +125,21 @@ def test_a_range_of_days_its_materializations_and_its_checks_are_found_by_anothe
         for check in checks
         if check.asset_key.path[-1].startswith("staged_")
     )
+
+    process.close(PATIENCE)
+    graylog.wait_for(1, lambda one: one.get("_event") == "PIPELINE_SUCCESS")
+    told = [one for one in graylog.messages if one.get("_event") == "ASSET_MATERIALIZATION"]
+    assert {(one["_asset"], one["_partition"]) for one in told} == {
+        (asset.to_user_string(), day)
+        for asset in job.asset_layer.selected_asset_keys
+        for day in (first, last)
+    }
+    assert [faults for faults in map(faults_of, graylog.messages) if faults] == []
+    with warehouse.connect() as connection:
+        people = connection.execute("SELECT first_name, last_name, email FROM users").fetchall()
+    assert people
+    sent = " ".join(map(str, graylog.messages))
+    assert [value for person in people for value in person if value and str(value) in sent] == []
 
 
 def test_what_the_package_logs_is_found_with_its_run(instances: Instances) -> None:

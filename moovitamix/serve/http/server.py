@@ -53,6 +53,7 @@ def serve(console: Console, host: str, port: int, workers: int, *, access_log: b
             http="httptools",
             ws="none",
             access_log=False,
+            log_config=None,  # as everything that the process logs: see `app.from_settings`
             server_header=False,
             proxy_headers=False,  # nothing here asks who the client is
             log_level="warning",

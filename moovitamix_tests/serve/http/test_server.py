@@ -11,6 +11,7 @@ from typing import Any
 
 from moovitamix_tests.main_job.command import PATIENCE, Running, a_home
 from moovitamix_tests.main_job.test_dev import free_port
+from moovitamix_tests.observe.logs.receiver import Receiver, faults_of
 
 REQUESTS = 40
 
@@ -40,8 +41,9 @@ def wait_for(running: Running, port: int) -> None:
 
 def test_workers_answer_together_and_add_up_their_figures(tmp_path: Path) -> None:
     port = free_port()
-    with a_home(tmp_path / "home") as home:
-        with home.started("serve", "--port", str(port), "--workers", "2") as running:
+    with a_home(tmp_path / "home") as home, Receiver() as graylog:
+        command = ("serve", "--port", str(port), "--workers", "2")
+        with home.started(*command, gelf_url=graylog.url) as running:
             wait_for(running, port)
             told: list[dict[str, Any]] = []
             for _ in range(REQUESTS):
@@ -59,6 +61,12 @@ def test_workers_answer_together_and_add_up_their_figures(tmp_path: Path) -> Non
             assert sum(counted) == REQUESTS
             running.interrupt()
             ended = running.ended()
+        logged = [one for one in graylog.messages if one.get("_tier") == "nothing yet"]
+        assert [faults_of(one) for one in graylog.messages] == [[]] * len(graylog.messages)
+        assert len(logged) == len({one["_request_id"] for one in logged}) == REQUESTS
+        (name,) = {one["_user"] for one in logged}
+        assert name != "5"
+        assert {(one["_service"], one["_status"]) for one in logged} == {("api", 200)}
         assert "it is open, on loopback only" in ended.said
         assert "Traceback" not in ended.output
         assert '"route":"/users/{id}/recommendations"' in ended.output
