@@ -7,14 +7,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
+import msgspec
 import pytest
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.execution.api import create_execution_plan
+from dagster._core.instance.config import PoolGranularity
+from dagster._core.op_concurrency_limits_counter import GlobalOpConcurrencyLimitsCounter
 from dagster._core.scheduler.instigation import TickStatus
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 
 from moovitamix.definitions import build_defs
+from moovitamix.definitions import defs as code_location
+from moovitamix.embedded import dagster_home
 from moovitamix.observe.logs import process
 from moovitamix.resources import Lake, Source, Warehouse
 from moovitamix_tests.conftest import FIRST_DAY
@@ -182,6 +188,48 @@ def test_a_lost_process_is_tried_again_and_a_failed_asset_is_not(instances: Inst
     assert instance.run_retries_retry_on_asset_or_op_failure is False
     assert instance.run_monitoring_enabled
     assert instance.run_monitoring_max_runtime_seconds > 0
+
+
+def test_of_two_runs_that_need_the_same_the_second_waits_and_others_do_not(
+    instances: Instances,
+) -> None:
+    instance = instances[0]
+    pools = instance.get_concurrency_config().pool_config
+    assert pools.pool_granularity == PoolGranularity.RUN
+    assert instance.get_concurrency_config().run_queue_config is not None
+
+    def run(job: str) -> dg.DagsterRun:
+        definition = code_location.resolve_job_def(job)
+        plan = create_execution_plan(definition)
+        return instance.create_run_for_job(
+            definition, execution_plan=plan, status=dg.DagsterRunStatus.STARTED
+        )
+
+    under_way = run("ingest_day")
+    waiting = {job: run(job) for job in ("ingest_day", "retrain", "refresh_serving")}
+    counter = GlobalOpConcurrencyLimitsCounter(
+        instance,
+        [*waiting.values()],
+        instance.get_run_records(dg.RunsFilter(run_ids=[under_way.run_id])),
+        concurrency_keys={"source", "training", "publication"},
+        pool_limits=instance.event_log_storage.get_pool_limits(),
+        pool_granularity=pools.pool_granularity,
+    )
+    blocked = {job: counter.is_blocked(one) for job, one in waiting.items()}
+    assert blocked == {"ingest_day": True, "retrain": False, "refresh_serving": False}
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_a_home_and_a_deployment_agree_on_what_is_not_a_matter_of_size(
+    root: Path, embedded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    path = dagster_home.prepare() if embedded else root / "deploy"
+    written = msgspec.yaml.decode((path / "dagster.yaml").read_bytes())
+    assert written["run_retries"]["retry_on_asset_or_op_failure"] is False
+    assert written["concurrency"]["pools"] == {"granularity": "run", "default_limit": 1}
+    assert written["run_monitoring"]["enabled"]
+    assert written["retention"].keys() == {"schedule", "sensor"}
 
 
 def test_ticks_are_forgotten_in_time_and_nothing_is_reported_home(instances: Instances) -> None:

@@ -194,7 +194,8 @@ def test_a_lock_lets_nobody_in_until_the_first_key_and_changes_nothing_where_the
 ) -> None:
     serving = KeyStore(None, tmp_path / "home")
     serving.lock()
-    assert serving.keys == ()
+    locked = serving.keys
+    assert locked == ()
     assert stat.S_IMODE((tmp_path / "home" / "api-keys").stat().st_mode) == 0o600
     _, key = make_key("app", "read")
     add_key(tmp_path / "home" / "api-keys", key)
