@@ -16,8 +16,12 @@ from typing import Protocol, TextIO
 import msgspec
 
 from moovitamix.observe.logs.gelf import Entry, Value
-from moovitamix.observe.logs.lines import Format
-from moovitamix.observe.logs.pseudonyms import Pseudonyms
+from moovitamix.observe.logs.lines import Format, format_for
+from moovitamix.observe.logs.process import post
+from moovitamix.observe.logs.pseudonyms import Pseudonyms, log_key
+from moovitamix.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _EVERY = 0.25
 _WAITING = 100_000
@@ -111,6 +115,17 @@ class AccessLog:
         if isinstance(line.user, int):
             line.user = self._users.of(line.user, datetime.fromtimestamp(line.at, UTC).date())
         return line
+
+
+def access_log_of(settings: Settings) -> AccessLog:
+    """The access log of a process of the API, on standard error."""
+    try:
+        users = Pseudonyms(log_key(settings))
+    except OSError as error:
+        log.warning("Users' names in this log end with the process: %s.", type(error).__name__)
+        users = Pseudonyms()
+    form = format_for(settings.log_format, sys.stderr)
+    return AccessLog(sys.stderr, users=users, form=form, post=post("api"))
 
 
 def _entry(line: Line) -> Entry:

@@ -27,13 +27,11 @@ from moovitamix.erasure import Erasure, erase_users
 from moovitamix.errors import SettingsError
 from moovitamix.ingest.erased import read_key
 from moovitamix.ingest.lake import LakeStore
-from moovitamix.observe.logs.lines import format_for
-from moovitamix.observe.logs.process import attach, post
-from moovitamix.observe.logs.pseudonyms import Pseudonyms, log_key
+from moovitamix.observe.logs.process import attach
 from moovitamix.recommend.blas import one_thread
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.connection import is_cluster
-from moovitamix.serve.http.access import AccessLog
+from moovitamix.serve.http.access import access_log_of
 from moovitamix.serve.http.documented import documented_app
 from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.erasing import Erasing, erasure_route
@@ -54,7 +52,7 @@ from moovitamix.serve.http.taking import Listens
 from moovitamix.serve.http.tiers import Tiers
 from moovitamix.serve.http.time_limit import TimeLimit
 from moovitamix.serve.http.world import World
-from moovitamix.settings import Settings, get_settings
+from moovitamix.settings import get_settings
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +170,7 @@ def build_api(
     )
     tiers = Tiers(reader, world, metrics)
     feedback = FeedbackTaking(warehouse, connect, prefix, world, erased, freshener.told)
-    access = _access_log(settings) if features.access_log else None
+    access = access_log_of(settings) if features.access_log else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -254,16 +252,6 @@ def from_settings(*, access_log: bool = True) -> Gate:
 
 def _erase(warehouse: Warehouse, lake: LakeStore, cache: Cache, spool: Path, user: int) -> Erasure:
     return erase_users(warehouse, lake, cache, [user], spool=spool)
-
-
-def _access_log(settings: Settings) -> AccessLog:
-    try:
-        users = Pseudonyms(log_key(settings))
-    except OSError as error:
-        log.warning("Users' names in this log end with the process: %s.", type(error).__name__)
-        users = Pseudonyms()
-    form = format_for(settings.log_format, sys.stderr)
-    return AccessLog(sys.stderr, users=users, form=form, post=post("api"))
 
 
 async def _watch_keys(keys: KeyStore) -> None:
