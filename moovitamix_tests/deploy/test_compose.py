@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from moovitamix.settings import Settings
+
 Services = dict[str, dict[str, Any]]
 
 
@@ -221,6 +223,14 @@ def test_what_dagster_itself_logs_is_shipped_and_is_json_on_the_way_out(
         assert command[:3] == ["python", "-m", "moovitamix.observe.logs"], name
         assert command[-2:] == ["--log-format", "json"], name
         assert "MOOVITAMIX_GELF_URL" in services[name]["environment"], name
+
+
+def test_every_setting_reaches_a_service(services: Services) -> None:
+    taken = {name for spec in services.values() for name in spec.get("environment", {})}
+    known = {Settings.variable(field) for field in Settings.model_fields}
+
+    # A simulated present is for trials.
+    assert known - taken == {"MOOVITAMIX_NOW"}
 
 
 def test_every_variable_that_may_be_set_is_in_the_example(root: Path) -> None:

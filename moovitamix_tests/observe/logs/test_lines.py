@@ -10,9 +10,12 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from moovitamix.cli import cli
 from moovitamix.errors import SettingsError, StoreUnavailable
 from moovitamix.observe.logs import process
+from moovitamix.observe.logs.__main__ import run
 from moovitamix.observe.logs.lines import format_for
 from moovitamix.observe.logs.pseudonyms import KEY_FILE, Pseudonyms, log_key
 from moovitamix.settings import Settings, get_settings
@@ -109,6 +112,24 @@ def test_a_user_has_one_name_a_day_for_all_who_share_the_key_and_no_other() -> N
     assert one.of(5, DAY) == same.of(5, DAY)
     names = {one.of(5, DAY), one.of(6, DAY), one.of(5, date(2026, 11, 21)), other.of(5, DAY)}
     assert len({*names, Pseudonyms().of(5, DAY), Pseudonyms().of(5, DAY)}) == 6
+
+
+def test_the_command_tells_the_name_of_a_user_and_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOOVITAMIX_LOG_KEY", "k" * 32)
+    get_settings.cache_clear()
+    told = CliRunner().invoke(cli, ["users", "log-name", "5", "--date", str(DAY)]).output
+    assert told.strip() == Pseudonyms(b"k" * 32).of(5, DAY)
+
+
+def test_a_script_that_is_none_is_named_and_so_is_an_address_that_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(SystemExit, match="no console script 'no-such-script'"):
+        run(["no-such-script"])
+    monkeypatch.setenv("MOOVITAMIX_GELF_URL", "gelf+tcp://logs:70000")
+    get_settings.cache_clear()
+    with pytest.raises(SystemExit, match="MOOVITAMIX_GELF_URL"):
+        run(["moovitamix", "--help"])
 
 
 def test_the_key_is_made_once_readable_by_its_owner_or_configured(
