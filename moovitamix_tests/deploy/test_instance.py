@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import msgspec
@@ -180,12 +181,42 @@ def test_the_password_is_not_in_what_dagster_tells_about_itself(
         assert dagster_storage["DAGSTER_POSTGRES_PASSWORD"] not in told
 
 
-def test_a_lost_process_is_tried_again_and_a_failed_asset_is_not(instances: Instances) -> None:
-    instance = instances[0]
+@dg.asset(check_specs=[dg.AssetCheckSpec("sound", asset="stands", blocking=True)])
+def stands(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    yield dg.MaterializeResult()
+    yield dg.AssetCheckResult(check_name="sound", passed="spoilt" not in context.run.tags)
 
-    assert instance.run_retries_enabled
-    assert instance.run_retries_max_retries > 0
-    assert instance.run_retries_retry_on_asset_or_op_failure is False
+
+@dg.asset(deps=[stands])
+def follows(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+    if "lost" in context.run.tags:
+        raise ValueError("an asset fails")
+    return dg.MaterializeResult()
+
+
+@pytest.mark.parametrize("tag", ["spoilt", "lost"])
+def test_a_failed_check_or_asset_is_not_tried_again(instances: Instances, tag: str) -> None:
+    instance = instances[0]
+    failed = dg.materialize(
+        [stands, follows], instance=instance, tags={tag: "yes"}, raise_on_error=False
+    )
+    run = instance.get_run_by_id(failed.run_id)
+    assert run is not None
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert run.tags["dagster/will_retry"] == "false"
+
+
+def test_a_lost_process_is_tried_again_once(instances: Instances) -> None:
+    instance = instances[0]
+    lost = instance.create_run_for_job(
+        code_location.resolve_job_def("ingest_day"), status=dg.DagsterRunStatus.STARTED
+    )
+    instance.report_run_failed(lost)  # as run monitoring does for a run past its age
+
+    run = instance.get_run_by_id(lost.run_id)
+    assert run is not None
+    assert run.tags["dagster/will_retry"] == "true"
+    assert instance.run_retries_max_retries == 1
     assert instance.run_monitoring_enabled
     assert instance.run_monitoring_max_runtime_seconds > 0
 

@@ -25,6 +25,8 @@ log = logging.getLogger("graylog")
 
 WAITING = 10_000
 """Messages that wait at most."""
+WAITING_BYTES = 32 << 20
+"""Their bytes, at most: traces are long."""
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _CONNECT_SECONDS = 5.0
@@ -42,6 +44,7 @@ class Shipper:
         connect: Makes a connection within so many seconds.
         name: Of the server, for people.
         waiting: How many messages may wait.
+        waiting_bytes: How long they may be together.
         told: From a number of messages that gave way to one that tells of it.
         first_pause: Seconds before the second attempt to connect; doubled up to half a minute.
     """
@@ -53,12 +56,14 @@ class Shipper:
         told: Callable[[int], bytes],
         *,
         waiting: int = WAITING,
+        waiting_bytes: int = WAITING_BYTES,
         first_pause: float = _FIRST_PAUSE,
     ) -> None:
         self._connect = connect
         self._name = name
         self._told = told
         self._most = waiting
+        self._most_bytes = waiting_bytes
         self._first_pause = first_pause
         self._begin_anew()
         _shippers.add(self)
@@ -68,6 +73,7 @@ class Shipper:
         self._changed = threading.Condition(threading.Lock())
         self._queue: deque[bytes] = deque()
         self._sending: list[bytes] = []
+        self._bytes = 0  # of the queue
         self._lost = 0
         self._lost_in_all = 0
         self._closing_at: float | None = None
@@ -95,14 +101,19 @@ class Shipper:
             if self._closing_at is not None and self._thread is None:
                 self._lost_in_all += 1  # closed
                 return
-            while len(self._queue) + len(self._sending) >= self._most and self._queue:
-                self._queue.popleft()
+            while self._queue and self._is_full(message):
+                self._bytes -= len(self._queue.popleft())
                 self._lost += 1
                 self._lost_in_all += 1
             self._queue.append(message)
+            self._bytes += len(message)
             if self._thread is None:
                 self._start()
             self._changed.notify_all()
+
+    def _is_full(self, message: bytes) -> bool:
+        too_many = len(self._queue) + len(self._sending) >= self._most
+        return too_many or self._bytes + len(message) > self._most_bytes
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._work, name="gelf", daemon=True)
@@ -137,6 +148,7 @@ class Shipper:
         with self._changed:
             left = len(self._queue) + len(self._sending)
             self._queue.clear()
+            self._bytes = 0
             self._lost_in_all += left
             self._thread = None
         if self._finalizer is not None:
@@ -173,6 +185,7 @@ class Shipper:
             while self._queue and size < _BATCH_BYTES:
                 self._sending.append(self._queue.popleft())
                 size += len(self._sending[-1])
+                self._bytes -= len(self._sending[-1])
             return bool(self._sending)
 
     def _has_work(self) -> bool:

@@ -84,6 +84,22 @@ def test_who_logs_waits_for_nothing_and_the_oldest_give_way_to_the_newest(
     assert sorted(receiver.said()) == sorted(["first", *newest, "991 dropped"])
 
 
+def test_long_messages_are_bounded_by_what_they_take(receiver: Receiver) -> None:
+    valve = Valve(receiver)
+    shipper = Shipper(valve.connect, receiver.url, told, waiting_bytes=50_000)
+    shipper.put(message("first"))
+    assert valve.tried.wait(PATIENCE)
+    for number in range(30):
+        shipper.put(message(f"{number} ".ljust(3_950, "x")))
+    valve.opened.set()
+    assert shipper.flush(PATIENCE)
+    shipper.close()
+    receiver.wait_for(1 + 12 + 1)
+    assert shipper.lost == 18
+    kept = {said.partition(" ")[0] for said in receiver.said()}
+    assert kept == {"first", "18", *map(str, range(18, 30))}
+
+
 def test_a_server_that_hangs_up_or_starts_again_gets_what_comes_after(receiver: Receiver) -> None:
     shipper = a_shipper(receiver)
     shipper.put(message("before"))
