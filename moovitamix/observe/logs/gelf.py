@@ -10,6 +10,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -54,6 +55,7 @@ def syslog_level(level: int) -> int:
     return next((number for least, number in _LEAST_LEVELS if level >= least), _DEBUG)
 
 
+@lru_cache(maxsize=1_000)
 def field_name(name: str) -> str:
     """An additional field's name: `_` before it, nothing but what is allowed, and never `_id`."""
     cleaned = _NOT_IN_NAMES.sub("_", name)
@@ -88,16 +90,16 @@ def encode(entry: Entry, host: str, static: Mapping[str, Value]) -> bytes:
 
 
 def _value(value: Value) -> Value | None:
+    if isinstance(value, str):
+        return _text(value, _LONGEST_FIELD)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, int):
-        return value if -_INT64 <= value < _INT64 else str(value)
-    return _text(value, _LONGEST_FIELD)
+    return value if -_INT64 <= value < _INT64 else str(value)
 
 
 def _text(text: str, longest: int) -> str:
     """At most so many characters, of which none is half a surrogate pair."""
     cut = text if len(text) <= longest else text[: longest - 1] + "…"
-    return cut.encode("utf-8", "replace").decode()
+    return cut if cut.isascii() else cut.encode("utf-8", "replace").decode()

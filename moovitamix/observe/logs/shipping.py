@@ -109,7 +109,8 @@ class Shipper:
             self._bytes += len(message)
             if self._thread is None:
                 self._start()
-            self._changed.notify_all()
+            if len(self._queue) == 1:  # else the thread is at work, or pauses
+                self._changed.notify_all()
 
     def _is_full(self, message: bytes) -> bool:
         too_many = len(self._queue) + len(self._sending) >= self._most

@@ -94,6 +94,18 @@ def test_a_run_is_told_with_its_day_steps_assets_and_checks_and_without_what_err
     assert SECRET not in str(graylog.messages)
 
 
+def test_what_a_run_and_its_process_both_hear_is_told_once(
+    instance: dg.DagsterInstance, graylog: Receiver
+) -> None:
+    process.attach("code-location")
+    run(instance)
+    logging.getLogger("moovitamix.played").warning("Of no run")
+    process.close(PATIENCE)
+    graylog.wait_for(1, lambda one: one["short_message"] == "Of no run")
+    assert graylog.said().count("One of them twice") == 1
+    assert graylog.said().count("Of no run") == 1
+
+
 def test_without_a_server_a_run_goes_on_as_if_there_were_none(
     instance: dg.DagsterInstance, graylog: Receiver
 ) -> None:
