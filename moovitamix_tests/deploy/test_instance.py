@@ -208,9 +208,7 @@ def test_a_failed_check_or_asset_is_not_tried_again(instances: Instances, tag: s
 
 def test_a_lost_process_is_tried_again_once(instances: Instances) -> None:
     instance = instances[0]
-    lost = instance.create_run_for_job(
-        code_location.resolve_job_def("ingest_day"), status=dg.DagsterRunStatus.STARTED
-    )
+    lost = instance.create_run_for_job(pulling, status=dg.DagsterRunStatus.STARTED)
     instance.report_run_failed(lost)  # as run monitoring does for a run past its age
 
     run = instance.get_run_by_id(lost.run_id)
@@ -221,33 +219,66 @@ def test_a_lost_process_is_tried_again_once(instances: Instances) -> None:
     assert instance.run_monitoring_max_runtime_seconds > 0
 
 
+@dg.op(pool="source")
+def pulls() -> None:
+    pass
+
+
+@dg.op(pool="training")
+def trains() -> None:
+    pass
+
+
+@dg.job
+def pulling() -> None:
+    pulls()
+
+
+@dg.job
+def training() -> None:
+    trains()
+
+
 def test_of_two_runs_that_need_the_same_the_second_waits_and_others_do_not(
     instances: Instances,
 ) -> None:
     instance = instances[0]
     pools = instance.get_concurrency_config().pool_config
     assert pools.pool_granularity == PoolGranularity.RUN
-    assert instance.get_concurrency_config().run_queue_config is not None
 
-    def run(job: str) -> dg.DagsterRun:
-        definition = code_location.resolve_job_def(job)
-        plan = create_execution_plan(definition)
+    def run(job: dg.JobDefinition) -> dg.DagsterRun:
         return instance.create_run_for_job(
-            definition, execution_plan=plan, status=dg.DagsterRunStatus.STARTED
+            job, execution_plan=create_execution_plan(job), status=dg.DagsterRunStatus.STARTED
         )
 
-    under_way = run("ingest_day")
-    waiting = {job: run(job) for job in ("ingest_day", "retrain", "refresh_serving")}
+    under_way = run(pulling)
+    waiting = [run(job) for job in (pulling, training)]
     counter = GlobalOpConcurrencyLimitsCounter(
         instance,
-        [*waiting.values()],
+        waiting,
         instance.get_run_records(dg.RunsFilter(run_ids=[under_way.run_id])),
-        concurrency_keys={"source", "training", "publication"},
+        concurrency_keys={"source", "training"},
         pool_limits=instance.event_log_storage.get_pool_limits(),
         pool_granularity=pools.pool_granularity,
     )
-    blocked = {job: counter.is_blocked(one) for job, one in waiting.items()}
-    assert blocked == {"ingest_day": True, "retrain": False, "refresh_serving": False}
+    assert [counter.is_blocked(one) for one in waiting] == [True, False]
+
+
+def test_a_job_is_in_the_pools_of_what_it_must_not_do_twice_at_once() -> None:
+    found = {
+        job: {
+            pool
+            for node in code_location.resolve_job_def(job).nodes
+            for pool in node.definition.pools
+        }
+        for job in ("ingest_day", "retrain", "refresh_serving", "observe_day")
+    }
+    assert found == {
+        "ingest_day": {"source"},
+        "retrain": {"training"},
+        "refresh_serving": {"publication"},
+        "observe_day": set(),
+    }
 
 
 @pytest.mark.parametrize("embedded", [False, True])
