@@ -93,6 +93,8 @@ def examine(console: Console) -> bool:
     if settings.mlflow_tracking_uri is not None:
         examinations.append(("MLflow", _mlflow))
     examinations.append(("alerts", _alerts))
+    if settings.gelf_url is not None:
+        examinations.append(("logs", _logs))
     well = True
     for name, examination in examinations:
         try:
@@ -268,3 +270,18 @@ def _alerts(settings: Settings) -> str:
         )
     names = ", ".join(channel.name for channel in channels)
     return f"to {names}; `moovitamix alerts send-test` tries them"
+
+
+def _logs(settings: Settings) -> str:
+    """Whether the server for logs can be reached. Nothing is sent."""
+    from moovitamix.observe.logs.address import read_address
+
+    address = read_address(settings.gelf_url or "")
+    try:
+        address.connect(10).close()
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{address} does not answer: {type(error).__name__}. Nothing waits for it, and old "
+            "messages are dropped meanwhile; start it or correct MOOVITAMIX_GELF_URL."
+        ) from error
+    return f"to {address}"

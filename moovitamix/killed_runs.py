@@ -1,6 +1,8 @@
 """Closes runs that Dagster's history calls unfinished, and whose process is gone.
 
-    python -m moovitamix.killed_runs HOST PORT    before the code location's server starts there
+    python -m moovitamix.killed_runs HOST PORT COMMAND ...
+
+closes those that a code location's server had launched there, then becomes the command: the server.
 
 A sensor asks for no second run while one is under way, so a run that never ends would hold up the
 platform for good. The code location's server closes the runs that it launched when their process
@@ -119,5 +121,5 @@ def _words(process: psutil.Process) -> str:
 
 if __name__ == "__main__":
     with dg.DagsterInstance.get() as found:
-        count = len(close_runs_of_server(found, sys.argv[1], int(sys.argv[2])))
-    print(f"{count} runs were killed, and are closed.")  # noqa: T201 - a command
+        close_runs_of_server(found, sys.argv[1], int(sys.argv[2]))
+    os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606 - as its own words say

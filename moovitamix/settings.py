@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -190,6 +190,22 @@ class Settings(BaseSettings):
     late_after: Duration = Field(
         default=timedelta(hours=6),
         description="A day that is not published so long after it ended is told: 6h.",
+    )
+
+    gelf_url: str | None = Field(
+        default=None,
+        pattern=r"^gelf\+(tcp|tls)://[^@/?#]+$",
+        description="A Graylog server's GELF TCP input that logs are sent to: "
+        "gelf+tcp://host:12201, encrypted gelf+tls://host:12201. Unset: nowhere.",
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto",
+        description="Lines of the API's log: `text`, `json`, or by whether a terminal shows them.",
+    )
+    log_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="What users' names in logs are made with. Unset: `log-key` under the home.",
     )
 
     @classmethod

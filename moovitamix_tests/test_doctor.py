@@ -19,6 +19,7 @@ from rich.console import Console
 
 from moovitamix.doctor import _shown, examine
 from moovitamix.settings import get_settings
+from moovitamix_tests.observe.logs.receiver import Receiver
 from moovitamix_tests.reference_source import ReferenceSource, serve_app
 
 
@@ -52,11 +53,17 @@ def test_servers_of_ones_own_are_named_with_their_versions(
     valkey: redis.Redis,
     source: ReferenceSource,
 ) -> None:
-    well, told = examined(
-        monkeypatch, database_url=postgres_url, redis_url=valkey_url, source_url=source.url
-    )
+    with Receiver() as graylog:
+        well, told = examined(
+            monkeypatch,
+            database_url=postgres_url,
+            redis_url=valkey_url,
+            source_url=source.url,
+            gelf_url=graylog.url,
+        )
 
     assert well, told
+    assert told["logs"] == f"✓ to {graylog.url}"
     assert told["Postgres"].startswith("✓ yours, version ")
     assert told["Redis"] == f"✓ yours, speaks Redis {valkey.info('server')['redis_version']}"
     assert told["source"] == f"✓ {source.url} speaks the contract, 40 tracks"
@@ -88,6 +95,7 @@ def test_every_server_that_does_not_answer_is_named_with_its_variable(
         database_url=f"postgresql://mix:sesame@{nobody}/mix",
         redis_url=f"redis://:sesame@{nobody}",
         source_url=f"http://{nobody}",
+        gelf_url=f"gelf+tcp://{nobody}",
     )
 
     assert not well
@@ -95,6 +103,7 @@ def test_every_server_that_does_not_answer_is_named_with_its_variable(
         ("Postgres", "MOOVITAMIX_DATABASE_URL"),
         ("Redis", "MOOVITAMIX_REDIS_URL"),
         ("source", "MOOVITAMIX_SOURCE_URL"),
+        ("logs", "MOOVITAMIX_GELF_URL"),
     ):
         assert told[subject].startswith("✗")
         assert variable in told[subject]

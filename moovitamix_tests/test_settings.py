@@ -57,6 +57,9 @@ VARIABLES = {
     "MOOVITAMIX_UI_URL": ("http://ui:3000", "ui_url", "http://ui:3000"),
     "MOOVITAMIX_RUNBOOK_URL": ("https://wiki/runbook", "runbook_url", "https://wiki/runbook"),
     "MOOVITAMIX_LATE_AFTER": ("90m", "late_after", timedelta(minutes=90)),
+    "MOOVITAMIX_GELF_URL": ("gelf+tls://logs:12201", "gelf_url", "gelf+tls://logs:12201"),
+    "MOOVITAMIX_LOG_FORMAT": ("json", "log_format", "json"),
+    "MOOVITAMIX_LOG_KEY": ("0123456789abcdef", "log_key", SecretStr("0123456789abcdef")),
     "MOOVITAMIX_NOW": ("2026-11-22T08:00", "now", datetime(2026, 11, 22, 8, tzinfo=UTC)),
 }
 

@@ -17,8 +17,13 @@ from moovitamix.commands.terms import console
     show_default=True,
     help="Processes; each holds names and factors of its own, and limits rates by itself.",
 )
-@click.option("--access-log/--no-access-log", default=True, help="A line of JSON a request.")
-def serve(host: str, port: int, workers: int, access_log: bool) -> None:
+@click.option(
+    "--locked",
+    is_flag=True,
+    help="Without keys, let nobody in until the first is made, instead of refusing to start.",
+)
+@click.option("--access-log/--no-access-log", default=True, help="A line a request.")
+def serve(host: str, port: int, workers: int, locked: bool, access_log: bool) -> None:
     """The HTTP API: recommendations, similar and popular tracks, in milliseconds.
 
     Without keys it is open, and listens on loopback only: `moovitamix keys create NAME` makes the
@@ -28,8 +33,9 @@ def serve(host: str, port: int, workers: int, access_log: bool) -> None:
     Examples:
       moovitamix serve
       moovitamix serve --host 0.0.0.0 --workers 4
+      moovitamix serve --host 0.0.0.0 --locked
       MOOVITAMIX_API_KEYS=./keys moovitamix serve --port 8080
     """
     from moovitamix.serve.http import server
 
-    server.serve(console, host, port, workers, access_log=access_log)
+    server.serve(console, host, port, workers, locked=locked, access_log=access_log)

@@ -1,13 +1,14 @@
-"""The command `users erase`."""
+"""The commands `users erase` and `users log-name`."""
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
 
-from moovitamix.commands.terms import console
+from moovitamix.commands.terms import DAY, console
 
 if TYPE_CHECKING:
     from moovitamix.erasure import Erasure
@@ -48,6 +49,21 @@ def erase(ids: tuple[int, ...], yes: bool) -> None:
         tell=lambda done: console.print(f"  [green]✓[/] {done}"),
     )
     _print_what_is_left(erased)
+
+
+@users.command("log-name")
+@click.argument("user", type=int, metavar="ID")
+@click.option("--date", "day", type=DAY, metavar="D", help="The UTC day of the lines [today].")
+def log_name(user: int, day: date | None) -> None:
+    """What a user is called in the API's log on a day, to find their requests.
+
+    It is made with the key of this home, or MOOVITAMIX_LOG_KEY: those of the API that wrote it.
+    """
+    from moovitamix.observe.logs.pseudonyms import Pseudonyms, log_key
+    from moovitamix.settings import get_settings
+
+    of_day = day or datetime.now(UTC).date()
+    click.echo(Pseudonyms(log_key(get_settings())).of(user, of_day))
 
 
 def _print_what_is_left(erased: Erasure) -> None:

@@ -30,6 +30,12 @@ event_log_storage:
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
+concurrency:
+  pools:
+    granularity: run
+    default_limit: 1
+  runs:
+    max_concurrent_runs: 4
 run_monitoring:
   enabled: true
 run_retries:
@@ -46,6 +52,15 @@ retention:
       success: 90
 """
 )
+
+# Only where there is a server: Dagster warns, at each run, that this way of its own may change.
+_SHIPPED = """\
+python_logs:
+  dagster_handler_config:
+    handlers:
+      gelf:
+        class: moovitamix.observe.logs.process.GelfHandler
+"""
 
 _WORKSPACE_YAML = """\
 load_from:
@@ -72,6 +87,8 @@ def prepare() -> Path:
     # Where Dagster would put it: beside the runs' own database the storage would take it for a run.
     history = json.dumps(str(folder / "history" / "runs"), ensure_ascii=False)
     content = _DAGSTER_YAML.format(history=history)
+    if get_settings().gelf_url is not None:
+        content += _SHIPPED
     if not written.exists() or written.read_text().startswith(_WRITTEN_BY_US):
         _replace(written, content)
     os.environ["DAGSTER_HOME"] = str(folder)

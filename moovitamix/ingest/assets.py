@@ -36,6 +36,7 @@ def _spec(endpoint: str, description: str) -> dg.AssetSpec:
 
 @dg.multi_asset(
     name="pull",
+    pool="source",
     specs=[
         _spec("tracks", "The tracks dealt to a day: released or last changed on it."),
         _spec("users", "The users dealt to a day: signed up or last changed on it."),

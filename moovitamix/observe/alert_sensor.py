@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from moovitamix.errors import MoovitaMixError
+from moovitamix.observe.logs.process import GelfHandler
 from moovitamix.resources import Cache, Warehouse
 from moovitamix.settings import get_settings
 
@@ -68,6 +69,7 @@ def alerts(
 
     from moovitamix.observe.watch import post_of, watch
 
+    context.log.addHandler(GelfHandler("code-location"))  # a logger that belongs to this look
     settings = get_settings()
     now = datetime.now(UTC)
     runs = InstanceRuns(context.instance, _since(context.cursor, now))

@@ -146,6 +146,7 @@ class Tuning(dg.Config):
     owners=OWNERS,
     kinds={"implicit", "optuna", "postgres"},
     deps=[user_item_matrix, _whole("listen_history")],
+    pool="training",
 )
 def als_model(
     context: dg.AssetExecutionContext, config: Tuning, lake: Lake, warehouse: Warehouse

@@ -53,6 +53,7 @@ def _spec(key: str, description: str) -> dg.AssetSpec:
         ),
     ],
     can_subset=False,
+    pool="publication",
 )
 def generation(
     context: dg.AssetExecutionContext, warehouse: Warehouse, lake: Lake, cache: Cache

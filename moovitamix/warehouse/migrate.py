@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from moovitamix.errors import SettingsError
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
@@ -33,6 +35,9 @@ def ensure_current(address: str, schema: str) -> None:
     Args:
         address: The libpq URL of the database.
         schema: The namespace; the staging area is `{schema}_staging`.
+
+    Raises:
+        SettingsError: When the tables are those of a newer version.
     """
     with _guard:
         if (address, schema) in _current:
@@ -57,6 +62,11 @@ def _is_at_head(address: str, schema: str) -> bool:
         if not found or found[0] is None:
             return False
         row = connection.execute(f'SELECT version_num FROM "{schema}".{VERSION_TABLE}').fetchone()  # noqa: S608
+        if row is not None and row[0] > HEAD:
+            raise SettingsError(
+                f"The tables of {schema} are at revision {row[0]}, and this version knows them up "
+                f"to {HEAD}: install the newer one, or restore a backup of before the upgrade."
+            )
         return row is not None and row[0] == HEAD
 
 

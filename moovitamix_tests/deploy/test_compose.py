@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from moovitamix.settings import Settings
+
 Services = dict[str, dict[str, Any]]
 
 
@@ -117,7 +119,7 @@ def test_every_image_is_pinned_to_a_version_and_ours_is_the_projects(
 
     for name, spec in services.items():
         repository, _, tag = spec["image"].partition(":")
-        assert re.match(r"\d+\.\d+", tag), (name, spec["image"])
+        assert re.match(r"v?\d+\.\d+", tag), (name, spec["image"])
         if "build" in spec:
             assert (repository, tag) == ("moovitamix", project["version"]), name
 
@@ -129,7 +131,7 @@ def test_published_ports_are_on_loopback_because_the_ui_has_no_log_in(services: 
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
 
-def test_only_the_code_location_and_the_api_hold_the_lake_and_the_settings(
+def test_only_the_platforms_own_processes_hold_the_lake_and_the_settings(
     services: Services,
 ) -> None:
     with_lake = {
@@ -144,7 +146,7 @@ def test_only_the_code_location_and_the_api_hold_the_lake_and_the_settings(
         if "MOOVITAMIX_DATABASE_URL" in spec.get("environment", {})
     }
 
-    assert with_lake == with_addresses == {"code-location", "api"}
+    assert with_lake == with_addresses == {"code-location", "api", "metrics"}
 
 
 def test_the_ui_reads_the_logs_where_runs_write_them(services: Services) -> None:
@@ -182,19 +184,68 @@ def test_the_workspace_names_the_service_and_port_that_serve_the_code(
     assert command[command.index("--location-name") + 1] == server["location_name"]
 
 
-def test_the_api_runs_only_when_asked_for_and_is_then_not_open(
+CORE = {"postgres", "valkey", "migrate", "code-location", "webserver", "daemon", "api"}
+PROFILES = {
+    "demo": {"source"},
+    "mlflow": {"mlflow"},
+    "observability": {
+        *("metrics", "prometheus", "alertmanager", "grafana"),
+        *("graylog", "mongodb", "opensearch"),
+    },
+}
+
+
+def test_the_core_runs_as_it_is_and_the_rest_only_when_asked_for(
     compose: Compose, required: dict[str, str]
 ) -> None:
-    plain = compose.run("config", "--services", env=required).stdout.split()
-    asked = compose.run("--profile", "api", "config", "--services", env=required).stdout.split()
+    def asked(*profiles: str) -> set[str]:
+        chosen = [word for profile in profiles for word in ("--profile", profile)]
+        return set(compose.run(*chosen, "config", "--services", env=required).stdout.split())
 
-    assert set(asked) - set(plain) == {"api"}
+    assert asked() == CORE
+    for profile, more in PROFILES.items():
+        assert asked(profile) == CORE | more
+    assert asked("*") == CORE.union(*PROFILES.values())
 
 
-def test_the_demonstration_source_runs_only_when_asked_for(
-    compose: Compose, required: dict[str, str]
+def test_the_api_listens_for_others_and_is_locked_until_there_is_a_key(services: Services) -> None:
+    command = services["api"]["command"]
+
+    assert command[command.index("--host") + 1] == "0.0.0.0"  # noqa: S104 - in its container
+    assert "--locked" in command
+
+
+def test_what_dagster_itself_logs_is_shipped_and_is_json_on_the_way_out(
+    services: Services,
 ) -> None:
-    plain = compose.run("config", "--services", env=required).stdout.split()
-    demo = compose.run("--profile", "demo", "config", "--services", env=required).stdout.split()
+    for name in ("code-location", "webserver", "daemon"):
+        command = services[name]["command"]
+        shipped = command.index("moovitamix.observe.logs")
+        assert command[shipped - 2 : shipped] == ["python", "-m"], name
+        assert command[-2:] == ["--log-format", "json"], name
+        assert "MOOVITAMIX_GELF_URL" in services[name]["environment"], name
 
-    assert set(demo) - set(plain) == {"source"}
+
+def test_every_setting_reaches_a_service(services: Services) -> None:
+    taken = {name for spec in services.values() for name in spec.get("environment", {})}
+    known = {Settings.variable(field) for field in Settings.model_fields}
+
+    # A simulated present is for trials.
+    assert known - taken == {"MOOVITAMIX_NOW"}
+
+
+def test_every_variable_that_may_be_set_is_in_the_example(root: Path) -> None:
+    written = (root / "docker-compose.yml").read_text()
+    named = set(re.findall(r"(?<!\$)\$\{(\w+)", written))
+    named |= set(re.findall(r"(?m)^ +([A-Z][A-Z0-9_]+):$", written))
+    example = (root / "deploy" / "env.example").read_text()
+
+    assert named - set(re.findall(r"(?m)^#?([A-Z][A-Z0-9_]+)=", example)) == set()
+
+
+def test_what_is_kept_is_on_a_named_volume_and_what_is_ours_is_read_only(
+    services: Services,
+) -> None:
+    for name, spec in services.items():
+        for volume in spec.get("volumes", []):
+            assert volume["type"] == "volume" or volume["read_only"], (name, volume)

@@ -3,6 +3,8 @@
 import re
 import shlex
 import subprocess
+import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +60,31 @@ def test_dependencies_are_the_ones_that_were_tested(instructions: list[tuple[str
     assert installs
     for install in installs:
         assert "--constraint constraints.txt" in install or "--no-deps" in install
+
+
+def test_what_is_installed_is_what_the_project_needs_and_the_extras_that_are_named(
+    instructions: list[tuple[str, str]], root: Path
+) -> None:
+    (listing,) = [run for run in _arguments(instructions, "RUN") if "tomllib" in run]
+    (extras,) = [arg for arg in _arguments(instructions, "ARG") if arg.startswith("EXTRAS=")]
+    command, _, target = listing.rpartition(" > ")
+    listed = subprocess.run(
+        shlex.split(command.replace("python", sys.executable, 1)),
+        cwd=root,
+        env={"EXTRAS": shlex.split(extras)[0].removeprefix("EXTRAS=")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+
+    assert target == "requirements.txt"
+    assert listed.stdout.splitlines() == [
+        *project["dependencies"],
+        *optional["mlflow"],
+        *optional["kubernetes"],
+    ]
 
 
 def test_everything_that_is_copied_is_let_through_and_nothing_else(

@@ -5,19 +5,31 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import msgspec
 import pytest
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.execution.api import create_execution_plan
+from dagster._core.instance.config import PoolGranularity
+from dagster._core.op_concurrency_limits_counter import GlobalOpConcurrencyLimitsCounter
 from dagster._core.scheduler.instigation import TickStatus
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 
 from moovitamix.definitions import build_defs
+from moovitamix.definitions import defs as code_location
+from moovitamix.embedded import dagster_home
+from moovitamix.observe.logs import process
 from moovitamix.resources import Lake, Source, Warehouse
 from moovitamix_tests.conftest import FIRST_DAY
+from moovitamix_tests.observe.logs.conftest import graylog
+from moovitamix_tests.observe.logs.receiver import PATIENCE, Receiver, faults_of
 from moovitamix_tests.reference_source import ReferenceSource
+
+__all__ = ["graylog"]
 
 RANGE = (FIRST_DAY, FIRST_DAY + timedelta(days=1))
 
@@ -80,7 +92,7 @@ def test_everything_is_stored_in_postgres(instances: Instances) -> None:
 
 
 def test_a_range_of_days_its_materializations_and_its_checks_are_found_by_another_process(
-    instances: Instances, definitions: dg.Definitions, warehouse: Warehouse
+    instances: Instances, definitions: dg.Definitions, warehouse: Warehouse, graylog: Receiver
 ) -> None:
     writer, reader = instances
     first, last = map(str, RANGE)
@@ -121,6 +133,21 @@ def test_a_range_of_days_its_materializations_and_its_checks_are_found_by_anothe
         if check.asset_key.path[-1].startswith("staged_")
     )
 
+    process.close(PATIENCE)
+    graylog.wait_for(1, lambda one: one.get("_event") == "PIPELINE_SUCCESS")
+    told = [one for one in graylog.messages if one.get("_event") == "ASSET_MATERIALIZATION"]
+    assert {(one["_asset"], one["_partition"]) for one in told} == {
+        (asset.to_user_string(), day)
+        for asset in job.asset_layer.selected_asset_keys
+        for day in (first, last)
+    }
+    assert [faults for faults in map(faults_of, graylog.messages) if faults] == []
+    with warehouse.connect() as connection:
+        people = connection.execute("SELECT first_name, last_name, email FROM users").fetchall()
+    assert people
+    sent = " ".join(map(str, graylog.messages))
+    assert [value for person in people for value in person if value and str(value) in sent] == []
+
 
 def test_what_the_package_logs_is_found_with_its_run(instances: Instances) -> None:
     writer, reader = instances
@@ -154,14 +181,117 @@ def test_the_password_is_not_in_what_dagster_tells_about_itself(
         assert dagster_storage["DAGSTER_POSTGRES_PASSWORD"] not in told
 
 
-def test_a_lost_process_is_tried_again_and_a_failed_asset_is_not(instances: Instances) -> None:
-    instance = instances[0]
+@dg.asset(check_specs=[dg.AssetCheckSpec("sound", asset="stands", blocking=True)])
+def stands(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    yield dg.MaterializeResult()
+    yield dg.AssetCheckResult(check_name="sound", passed="spoilt" not in context.run.tags)
 
-    assert instance.run_retries_enabled
-    assert instance.run_retries_max_retries > 0
-    assert instance.run_retries_retry_on_asset_or_op_failure is False
+
+@dg.asset(deps=[stands])
+def follows(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+    if "lost" in context.run.tags:
+        raise ValueError("an asset fails")
+    return dg.MaterializeResult()
+
+
+@pytest.mark.parametrize("tag", ["spoilt", "lost"])
+def test_a_failed_check_or_asset_is_not_tried_again(instances: Instances, tag: str) -> None:
+    instance = instances[0]
+    failed = dg.materialize(
+        [stands, follows], instance=instance, tags={tag: "yes"}, raise_on_error=False
+    )
+    run = instance.get_run_by_id(failed.run_id)
+    assert run is not None
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert run.tags["dagster/will_retry"] == "false"
+
+
+def test_a_lost_process_is_tried_again_once(instances: Instances) -> None:
+    instance = instances[0]
+    lost = instance.create_run_for_job(pulling, status=dg.DagsterRunStatus.STARTED)
+    instance.report_run_failed(lost)  # as run monitoring does for a run past its age
+
+    run = instance.get_run_by_id(lost.run_id)
+    assert run is not None
+    assert run.tags["dagster/will_retry"] == "true"
+    assert instance.run_retries_max_retries == 1
     assert instance.run_monitoring_enabled
     assert instance.run_monitoring_max_runtime_seconds > 0
+
+
+@dg.op(pool="source")
+def pulls() -> None:
+    pass
+
+
+@dg.op(pool="training")
+def trains() -> None:
+    pass
+
+
+@dg.job
+def pulling() -> None:
+    pulls()
+
+
+@dg.job
+def training() -> None:
+    trains()
+
+
+def test_of_two_runs_that_need_the_same_the_second_waits_and_others_do_not(
+    instances: Instances,
+) -> None:
+    instance = instances[0]
+    pools = instance.get_concurrency_config().pool_config
+    assert pools.pool_granularity == PoolGranularity.RUN
+
+    def run(job: dg.JobDefinition) -> dg.DagsterRun:
+        return instance.create_run_for_job(
+            job, execution_plan=create_execution_plan(job), status=dg.DagsterRunStatus.STARTED
+        )
+
+    under_way = run(pulling)
+    waiting = [run(job) for job in (pulling, training)]
+    counter = GlobalOpConcurrencyLimitsCounter(
+        instance,
+        waiting,
+        instance.get_run_records(dg.RunsFilter(run_ids=[under_way.run_id])),
+        concurrency_keys={"source", "training"},
+        pool_limits=instance.event_log_storage.get_pool_limits(),
+        pool_granularity=pools.pool_granularity,
+    )
+    assert [counter.is_blocked(one) for one in waiting] == [True, False]
+
+
+def test_a_job_is_in_the_pools_of_what_it_must_not_do_twice_at_once() -> None:
+    found = {
+        job: {
+            pool
+            for node in code_location.resolve_job_def(job).nodes
+            for pool in node.definition.pools
+        }
+        for job in ("ingest_day", "retrain", "refresh_serving", "observe_day")
+    }
+    assert found == {
+        "ingest_day": {"source"},
+        "retrain": {"training"},
+        "refresh_serving": {"publication"},
+        "observe_day": set(),
+    }
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_a_home_and_a_deployment_agree_on_what_is_not_a_matter_of_size(
+    root: Path, embedded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    path = dagster_home.prepare() if embedded else root / "deploy"
+    written = msgspec.yaml.decode((path / "dagster.yaml").read_bytes())
+    assert written["run_retries"]["retry_on_asset_or_op_failure"] is False
+    assert written["concurrency"]["pools"] == {"granularity": "run", "default_limit": 1}
+    assert written["run_monitoring"]["enabled"]
+    assert written["retention"].keys() == {"schedule", "sensor"}
 
 
 def test_ticks_are_forgotten_in_time_and_nothing_is_reported_home(instances: Instances) -> None:

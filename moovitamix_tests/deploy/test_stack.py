@@ -19,6 +19,10 @@ import dagster as dg
 import pytest
 
 from moovitamix import automation
+from moovitamix_tests.observe.logs.conftest import graylog
+from moovitamix_tests.observe.logs.receiver import Receiver, faults_of
+
+__all__ = ["graylog"]
 
 PROBE_LOCATION = '''
 """The code location, and beside it a job that prints: what a deployment has to carry."""
@@ -62,8 +66,14 @@ class Stack:
     """Services of docker-compose.yml as processes of this machine, on free ports."""
 
     def __init__(
-        self, services: dict[str, dict[str, Any]], home: Path, env: dict[str, str], ports: list[int]
+        self,
+        services: dict[str, dict[str, Any]],
+        home: Path,
+        env: dict[str, str],
+        replaced: dict[str, str],
+        ports: list[int],
     ) -> None:
+        self._replaced = replaced
         self._services = services
         self._home = home
         self._env = env
@@ -90,12 +100,10 @@ class Stack:
         return whole
 
     def environment(self, name: str) -> dict[str, str]:
-        """What the service is given, with the address of the test's Postgres."""
+        """What the service is given, with addresses and folders of the test in their place."""
         given = self._services[name]["environment"]
-        return {
-            **{key: value for key, value in given.items() if value is not None},
-            **self._env,
-        }
+        found = {key: self._replaced.get(key, value) for key, value in given.items()}
+        return {**{key: value for key, value in found.items() if value is not None}, **self._env}
 
     def complete(self, name: str) -> subprocess.CompletedProcess[str]:
         """Runs a service that ends by itself."""
@@ -153,6 +161,7 @@ def stack(
     free_ports: list[int],
     tmp_path: Path,
     root: Path,
+    graylog: Receiver,
 ) -> Stack:
     """The stack with an empty DAGSTER_HOME, made of the files that the image holds."""
     home = tmp_path / "home"
@@ -169,7 +178,12 @@ def stack(
         "PYTHONPATH": str(root),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
-    return Stack(services, home, env, free_ports)
+    replaced = {
+        "MOOVITAMIX_HOME": str(home / "moovitamix"),
+        "MOOVITAMIX_LAKE_URL": (home / "lake").as_uri(),
+        "MOOVITAMIX_GELF_URL": graylog.url,
+    }
+    return Stack(services, home, env, replaced, free_ports)
 
 
 def _post(port: str, path: str, body: object) -> Any:
@@ -192,7 +206,10 @@ def _finished(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun:
 
 
 def test_a_run_asked_for_in_the_ui_is_queued_launched_in_the_code_location_and_its_log_is_shown(
-    stack: Stack, dagster_storage: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    stack: Stack,
+    dagster_storage: dict[str, str],
+    graylog: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     migrated = stack.complete("migrate")
     assert migrated.returncode == 0, migrated.stderr
@@ -243,3 +260,14 @@ def test_a_run_asked_for_in_the_ui_is_queued_launched_in_the_code_location_and_i
         for event in events
     )
     assert b"three songs" in (printed.stdout or b"")
+
+    # Every process has shipped what it said, the run in its own before it ended.
+    graylog.wait_for(1, lambda one: one.get("_event") == "PIPELINE_SUCCESS")
+    graylog.wait_for(1, lambda one: one["_service"] == "daemon")
+    graylog.wait_for(1, lambda one: one["_service"] == "code-location")
+    told = [one for one in graylog.messages if one.get("_run") == run.run_id]
+    (made,) = [one for one in told if one.get("_event") == "ASSET_MATERIALIZATION"]
+    assert (made["_service"], made["_asset"], made["_job"]) == ("run", "songs_heard", "probe")
+    assert "PIPELINE_SUCCESS" in {one.get("_event") for one in told}
+    assert [faults for faults in map(faults_of, graylog.messages) if faults] == []
+    assert dagster_storage["DAGSTER_POSTGRES_PASSWORD"] not in str(graylog.messages)

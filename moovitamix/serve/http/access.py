@@ -1,20 +1,27 @@
-"""The access log: a line of JSON a request, written in the background, without personal values.
+"""The access log: a line a request, written in the background, without personal values.
 
-Ids of users are hashed with a secret of the process: lines of one user can be told to be of one
-user until it ends, and nobody can count through all ids to find whose they are. Queries are not
-logged.
+Users have the names of `observe/logs/pseudonyms.py`, queries are not logged. With a server for
+logs, it is sent the same.
 """
 
 from __future__ import annotations
 
-import hashlib
-import secrets
+import logging
 import sys
 import threading
 from collections import deque
-from typing import TextIO
+from datetime import UTC, datetime
+from typing import Protocol, TextIO
 
 import msgspec
+
+from moovitamix.observe.logs.gelf import Entry, Value
+from moovitamix.observe.logs.lines import Format, format_for
+from moovitamix.observe.logs.process import post
+from moovitamix.observe.logs.pseudonyms import Pseudonyms, log_key
+from moovitamix.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _EVERY = 0.25
 _WAITING = 100_000
@@ -32,6 +39,14 @@ class Line(msgspec.Struct, omit_defaults=True):
     milliseconds: float
     key: str
     user: int | str | None = None
+    generation: str = ""
+
+
+class Post(Protocol):
+    """What takes entries to a server."""
+
+    def send(self, entry: Entry) -> None:
+        """Send one, some time; returns at once."""
 
 
 class AccessLog:
@@ -39,12 +54,24 @@ class AccessLog:
 
     Args:
         stream: Where they go.
+        users: What users are called; None: names that end with this log.
+        form: JSON, or text for people.
+        post: Where they are sent, too; None: nowhere.
     """
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(
+        self,
+        stream: TextIO = sys.stderr,
+        *,
+        users: Pseudonyms | None = None,
+        form: Format = "json",
+        post: Post | None = None,
+    ) -> None:
         self._stream = stream
         self._encoder = msgspec.json.Encoder()
-        self._secret = secrets.token_bytes(32)
+        self._users = users or Pseudonyms()
+        self._form = form
+        self._post = post
         self._lines: deque[Line] = deque(maxlen=_WAITING)  # who reads too slowly loses the oldest
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
@@ -60,19 +87,72 @@ class AccessLog:
         self._thread.join(timeout=2)
 
     def _loop(self) -> None:
-        ended = False
+        ended, is_read = False, True
         while not ended:
             ended = self._stopping.wait(_EVERY)
-            lines = [self._hashed(self._lines.popleft()) for _ in range(len(self._lines))]
-            if lines:
-                try:
-                    self._stream.write(self._encoder.encode_lines(lines).decode())
-                    self._stream.flush()
-                except (OSError, ValueError):
-                    return  # nobody reads the log any more
+            lines = [self._named(self._lines.popleft()) for _ in range(len(self._lines))]
+            if lines and is_read:
+                is_read = self._written(lines)
+            if self._post is not None:
+                for line in lines:
+                    self._post.send(_entry(line))
+            elif not is_read:
+                return
 
-    def _hashed(self, line: Line) -> Line:
+    def _written(self, lines: list[Line]) -> bool:
+        """Write lines; False when nobody reads the log any more."""
+        try:
+            if self._form == "json":
+                self._stream.write(self._encoder.encode_lines(lines).decode())
+            else:
+                self._stream.writelines(map(_text, lines))
+            self._stream.flush()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _named(self, line: Line) -> Line:
         if isinstance(line.user, int):
-            keyed = hashlib.blake2b(b"%d" % line.user, key=self._secret, digest_size=8)
-            line.user = keyed.hexdigest()
+            line.user = self._users.of(line.user, datetime.fromtimestamp(line.at, UTC).date())
         return line
+
+
+def access_log_of(settings: Settings) -> AccessLog:
+    """The access log of a process of the API, on standard error."""
+    try:
+        users = Pseudonyms(log_key(settings))
+    except OSError as error:
+        log.warning("Users' names in this log end with the process: %s.", type(error).__name__)
+        users = Pseudonyms()
+    form = format_for(settings.log_format, sys.stderr)
+    return AccessLog(sys.stderr, users=users, form=form, post=post("api"))
+
+
+def _entry(line: Line) -> Entry:
+    fields: dict[str, Value] = {
+        "logger": "access",
+        "request_id": line.request_id,
+        "method": line.method,
+        "route": line.route,
+        "status": line.status,
+        "milliseconds": round(line.milliseconds, 3),
+    }
+    told = {"tier": line.tier, "key": line.key, "user": line.user, "generation": line.generation}
+    fields |= {name: value for name, value in told.items() if value}
+    level = logging.INFO if line.status < 500 else logging.ERROR
+    return Entry(
+        at=line.at,
+        level=level,
+        message=f"{line.method} {line.route} {line.status}",
+        fields=fields,
+    )
+
+
+def _text(line: Line) -> str:
+    at = datetime.fromtimestamp(line.at).astimezone()
+    told = {"user": line.user, "key": line.key, "id": line.request_id}
+    more = " ".join(f"{name}={value}" for name, value in told.items() if value)
+    return (
+        f"{at:%H:%M:%S} {line.status} {line.method:<6} {line.route} {line.milliseconds:.1f} ms"
+        f"{f' {line.tier}' if line.tier else ''}  {more}\n"
+    )

@@ -27,10 +27,11 @@ from moovitamix.erasure import Erasure, erase_users
 from moovitamix.errors import SettingsError
 from moovitamix.ingest.erased import read_key
 from moovitamix.ingest.lake import LakeStore
+from moovitamix.observe.logs.process import attach
 from moovitamix.recommend.blas import one_thread
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.connection import is_cluster
-from moovitamix.serve.http.access import AccessLog
+from moovitamix.serve.http.access import access_log_of
 from moovitamix.serve.http.documented import documented_app
 from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.erasing import Erasing, erasure_route
@@ -169,7 +170,7 @@ def build_api(
     )
     tiers = Tiers(reader, world, metrics)
     feedback = FeedbackTaking(warehouse, connect, prefix, world, erased, freshener.told)
-    access = AccessLog() if features.access_log else None
+    access = access_log_of(settings) if features.access_log else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -244,6 +245,7 @@ def from_settings(*, access_log: bool = True) -> Gate:
     )
     limits = Limits(per_second=settings.rate_limit or None)
     keys = KeyStore(configured, settings.home_path)
+    attach("api", stream=sys.stderr)
     features = Features(access_log=access_log)
     return build_api(stores, keys=keys, limits=limits, features=features).app
 

@@ -42,6 +42,7 @@ class Noted:
         request_id: Sent along, or given here.
         route: The path with names for ids.
         tier: Of the answer.
+        generation: Of the answer.
         user: Whom it is about.
         status: Of the answer.
         started: Whether its head has been sent.
@@ -49,12 +50,16 @@ class Noted:
         bucket: Of that key.
     """
 
-    __slots__ = ("bucket", "key", "request_id", "route", "started", "status", "tier", "user")
+    __slots__ = (
+        *("bucket", "generation", "key", "request_id", "route", "started", "status", "tier"),
+        "user",
+    )
 
     def __init__(self, request_id: bytes) -> None:
         self.request_id = request_id
         self.route = "other"
         self.tier = ""
+        self.generation = ""
         self.user: int | None = None
         self.status = 500
         self.started = False
@@ -132,8 +137,9 @@ class Gate:
         except HTTPException as error:
             await send_problem(noting, told_by_starlette(error))
         except Exception:
-            # The message of an unforeseen error may hold anything: it goes to the log of errors.
-            log.exception("Request %s failed", noted.request_id.decode())
+            # The message of an unforeseen error may hold anything: the log leaves it out.
+            request_id = noted.request_id.decode()
+            log.exception("Request %s failed", request_id, extra={"request_id": request_id})
             noted.status = 500
             if not noted.started:
                 wrong = "Something went wrong here. Tell us the X-Request-Id."
@@ -172,6 +178,7 @@ class Gate:
                     1_000 * seconds,
                     "" if noted.key is None else noted.key.name,
                     noted.user,
+                    noted.generation,
                 )
             )
 

@@ -143,6 +143,24 @@ class KeyStore:
         """The keys in force; None: no keys are asked for. An empty file lets nobody in."""
         return self._keys
 
+    def lock(self) -> None:
+        """Where nobody is asked for a key yet, let nobody in until there is one.
+
+        Raises:
+            SettingsError: When the file of keys cannot be made.
+        """
+        if self._keys is not None or self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch(mode=0o600)  # one that somebody makes meanwhile is left as it is
+        except OSError as error:
+            raise SettingsError(
+                f"The file of API keys, {self.path}, cannot be made: {error}. "
+                "Let its folder be written to."
+            ) from error
+        self.reload()
+
     def reload(self) -> bool:
         """Read the file again if it has changed; whether it had.
 

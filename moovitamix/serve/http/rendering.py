@@ -16,10 +16,11 @@ from moovitamix.serve.http.world import World
 
 
 class Answer(NamedTuple):
-    """An answer, and what is counted of it."""
+    """An answer, and what is counted and logged of it."""
 
     body: bytes
     tier: Tier
+    generation: str = ""
 
 
 class Rendering:
@@ -55,7 +56,8 @@ class Rendering:
         tracks = self._world.tracks
         source = self._source(generation, told)
         body = render(head, tracks, picker.ids, picker.scores, picker.tiers, source, lacks, because)
-        return Answer(body, picker.tiers[0] if picker.tiers else "nothing yet")
+        tier = picker.tiers[0] if picker.tiers else "nothing yet"
+        return Answer(body, tier, source.generation or "")
 
     def _source(self, generation: Generation | None, told: Told | None = None) -> Source:
         if generation is not None:

@@ -56,7 +56,7 @@ class ListRoute:
         asked = 0 if text is None else read_id(text)
         if self._of_user:
             noted.user = asked
-        body, noted.tier = await self._answer(
+        body, noted.tier, noted.generation = await self._answer(
             asked, read_query(scope["query_string"], self._allowed)
         )
         headers = [_JSON, (b"content-length", b"%d" % len(body))]

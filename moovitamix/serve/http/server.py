@@ -21,21 +21,40 @@ from moovitamix.settings import get_settings
 APPLICATION = "moovitamix.serve.http.app:from_settings"
 
 
-def serve(console: Console, host: str, port: int, workers: int, *, access_log: bool) -> None:
+def serve(
+    console: Console, host: str, port: int, workers: int, *, locked: bool, access_log: bool
+) -> None:
     """Serve until interrupted or terminated.
+
+    Args:
+        console: Where it is told.
+        host: Where to listen.
+        port: Where to listen.
+        workers: Processes.
+        locked: Let nobody in until there is a key, where it would else be open, or be refused.
+        access_log: Whether requests are logged.
 
     Raises:
         SettingsError: When it would be open to others than this machine, or keys cannot be read.
     """
     settings = get_settings()
     configured = settings.api_keys.get_secret_value() if settings.api_keys else None
-    keys = KeyStore(configured, settings.home_path).keys
+    store = KeyStore(configured, settings.home_path)
+    if locked:
+        store.lock()
+    keys = store.keys
     if keys is None and not is_loopback(host):
         raise SettingsError(
             f"Without keys, anybody who reaches {host} could ask for anything: refused. Make one "
-            "with `moovitamix keys create NAME`, or listen on 127.0.0.1."
+            "with `moovitamix keys create NAME`, or listen on 127.0.0.1; with --locked it waits "
+            "for the first."
         )
-    lock = "is open, on loopback only" if keys is None else f"asks for one of {len(keys)} keys"
+    if keys is None:
+        lock = "is open, on loopback only"
+    elif keys:
+        lock = f"asks for one of {len(keys)} keys"
+    else:
+        lock = "lets nobody in until `moovitamix keys create NAME` has made a key"
     console.print(
         f"The API listens on [bold]http://{host}:{port}[/] (docs at /docs); it {lock}.\n"
         "Ctrl-C stops it."
@@ -53,6 +72,7 @@ def serve(console: Console, host: str, port: int, workers: int, *, access_log: b
             http="httptools",
             ws="none",
             access_log=False,
+            log_config=None,  # as everything that the process logs: see `app.from_settings`
             server_header=False,
             proxy_headers=False,  # nothing here asks who the client is
             log_level="warning",

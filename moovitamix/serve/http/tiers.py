@@ -103,7 +103,7 @@ class Tiers:
                     b"cached top-N",
                     self._rendering.cached_end(generation, lacks, told),
                 )
-                return Answer(body, "cached top-N")
+                return Answer(body, "cached top-N", generation.name)
         return await self._assemble(user, ask, own, generation, lacks, told)
 
     async def similar(self, track: int, limit: int) -> Answer:

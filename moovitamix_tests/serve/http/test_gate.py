@@ -14,6 +14,7 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
+from moovitamix.observe.logs.gelf import Entry
 from moovitamix.serve.codec import encode_list
 from moovitamix.serve.generations import current_key, key_of
 from moovitamix.serve.http.access import AccessLog
@@ -153,9 +154,14 @@ def test_what_takes_too_long_is_given_up(tmp_path: Any) -> None:
 
 def test_the_access_log_tells_of_a_user_only_by_a_hash(published: Published) -> None:
     stream = io.StringIO()
+    sent: list[Entry] = []
+
+    class Sent:
+        def send(self, entry: Entry) -> None:
+            sent.append(entry)
 
     async def ask(client: httpx.AsyncClient, api: Api) -> None:
-        log = api.app.access = AccessLog(stream)
+        log = api.app.access = AccessLog(stream, post=Sent())
         for path in ("/users/51772/recommendations?exclude=123456", LIST, LIST, "/tracks/popular"):
             await client.get(path)
         log.close()
@@ -169,6 +175,27 @@ def test_the_access_log_tells_of_a_user_only_by_a_hash(published: Published) -> 
     assert "user" not in lines[3]
     assert lines[1]["route"] == RECOMMENDATIONS
     assert (lines[1]["status"], lines[1]["tier"]) == (200, "cached top-N")
+    assert lines[1]["generation"].startswith("v")
+    assert lines[0]["generation"] == lines[1]["generation"]
+    # A server for logs is told the same.
+    for line, entry in zip(lines, sent, strict=True):
+        told = {name: line.get(name) for name in ("request_id", "route", "user", "generation")}
+        assert {name: entry.fields.get(name) for name in told} == told
+
+
+def test_the_access_log_can_be_read_by_people(published: Published) -> None:
+    stream = io.StringIO()
+
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        log = api.app.access = AccessLog(stream, form="text")
+        await client.get(LIST, headers={"X-Request-Id": "mine"})
+        log.close()
+
+    with_client(published.stores, published.home, ask)
+    (line,) = stream.getvalue().splitlines()
+    assert f" 200 GET    {RECOMMENDATIONS} " in line
+    assert " ms cached top-N  user=" in line
+    assert line.endswith(" key=anonymous id=mine")
 
 
 def sample(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

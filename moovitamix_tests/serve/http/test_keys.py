@@ -189,6 +189,26 @@ def test_keys_are_made_listed_and_revoked_by_command(
     assert parse_keys(path.read_text()) == ()
 
 
+def test_a_lock_lets_nobody_in_until_the_first_key_and_changes_nothing_where_there_is_one(
+    tmp_path: Path,
+) -> None:
+    serving = KeyStore(None, tmp_path / "home")
+    serving.lock()
+    locked = serving.keys
+    assert locked == ()
+    assert stat.S_IMODE((tmp_path / "home" / "api-keys").stat().st_mode) == 0o600
+    _, key = make_key("app", "read")
+    add_key(tmp_path / "home" / "api-keys", key)
+    assert serving.reload()
+    assert serving.keys == (key,)
+    KeyStore(None, tmp_path / "home").lock()
+    assert KeyStore(None, tmp_path / "home").keys == (key,)
+    configured = KeyStore(key.entry(), tmp_path / "other")
+    configured.lock()
+    assert configured.keys == (key,)
+    assert not (tmp_path / "other").exists()
+
+
 def test_without_keys_the_api_is_not_opened_to_others(tmp_path: Path) -> None:
     del tmp_path
     refused = CliRunner().invoke(cli, ["serve", "--host", "0.0.0.0"])  # noqa: S104 - is refused

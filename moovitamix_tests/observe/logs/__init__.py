@@ -1,0 +1,1 @@
+"""Tests of what is logged, where it goes, and what a receiver finds."""
