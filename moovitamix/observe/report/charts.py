@@ -18,7 +18,7 @@ from moovitamix.observe.report.words import figure, number, percent
 
 _WIDTH = 360
 _LEFT, _TOP, _HIGH, _FOOT = 4, 18, 78, 20
-_PLAIN, _STRONG, _WEEKDAY, _MISSING = "#8fb3d9", "#1f6fb2", "#4d90cc", "#c8530b"
+_PLAIN, _STRONG, _WEEKDAY, _MISSING = "#8fb3d9", "#2a76bd", "#4d90cc", "#c8530b"
 _VERDICTS = {"steady": "#3d8bcd", "warning": "#c98a00", "drifted": "#d0491f"}
 _ROW = 30
 _USUAL, _ALARM, _END = 24, 216, 252

@@ -7,6 +7,7 @@ the same sentences here, without what is only announced.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from moovitamix.observe.conditions import Condition
@@ -80,7 +81,20 @@ def needs(
                 since=model.promoted_at,
             )
         )
-    return tuple(sorted(found, key=_urgency))
+    return tuple(sorted(_folded(found), key=_urgency))
+
+
+def _folded(found: Iterable[Need]) -> list[Need]:
+    """The same once, with how often: what fails each hour would fill the page."""
+    groups: dict[tuple[str, str], list[Need]] = {}
+    for one in found:
+        groups.setdefault((one.title, one.text), []).append(one)
+    return [
+        replace(min(group, key=_urgency), title=f"{group[0].title}, {len(group)} times")
+        if len(group) > 1
+        else group[0]
+        for group in groups.values()
+    ]
 
 
 def _urgency(one: Need) -> tuple[int, datetime, str]:

@@ -21,9 +21,17 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measure:
-    """A quality of the champion beside that of popularity, at the end of its training."""
+    """A quality of the champion's lists beside that of popularity's, as its evaluation found it.
+
+    Attributes:
+        name: Of the measure, and of how long a list, such as `NDCG@10`; see docs/model.md.
+        unit: `bits`, or empty for a share or an index from 0 to 1.
+        champion: Of the champion.
+        popularity: Of popularity; None: not known.
+    """
 
     name: str
+    unit: str
     champion: Interval
     popularity: Interval | None
 

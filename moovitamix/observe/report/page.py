@@ -33,6 +33,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["marked"] = _marked
+    environment.filters["breakable"] = _breakable
     return environment.get_template(_TEMPLATE)
 
 
@@ -52,6 +53,11 @@ def render(report: Report, *, runbook: str) -> str:
         is_linked=runbook.startswith(("http://", "https://")),
         longest=max((one.seconds for one in report.work.steps), default=0.0) or 1.0,
     )
+
+
+def _breakable(name: str) -> Markup:
+    """A long name that may be broken where its words end."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>").replace(".", ".<wbr>"))  # noqa: S704
 
 
 def _marked(text: str) -> Markup:

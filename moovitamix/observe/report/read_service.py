@@ -28,6 +28,7 @@ _WEEK = timedelta(days=6)
 _FOUR_WEEKS = timedelta(days=27)
 
 _TITLES = {"ndcg": "NDCG", "map": "MAP"}
+_UNITS = {"novelty": "bits"}
 _BECAME = {"promote": "promoted", "rollback": "rolled back to", "keep": "kept out"}
 
 _SERVABLE = """
@@ -43,6 +44,8 @@ def read_model(connection: psycopg.Connection, day: date) -> Model | None:
         return None
     trial = experiments.running(connection)
     discovery = side_by_side(found.metrics).get("discovery", {})
+    length = found.metrics.get("rules", {}).get("k")
+    at = f"@{length}" if length is not None else ""
     return Model(
         version=found.version,
         algorithm=found.algorithm,
@@ -54,7 +57,8 @@ def read_model(connection: psycopg.Connection, day: date) -> Model | None:
         challenger=trial.challenger if trial is not None else None,
         measures=tuple(
             Measure(
-                name=_TITLES.get(measure, measure),
+                name=f"{_TITLES.get(measure, measure)}{at}",
+                unit=_UNITS.get(measure, ""),
                 champion=_interval(rankers["candidate"]),
                 popularity=_interval(rankers["popularity"]) if "popularity" in rankers else None,
             )

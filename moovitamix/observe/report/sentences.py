@@ -22,7 +22,7 @@ from moovitamix.observe.report.words import (
 
 _OUTCOMES: dict[Outcome, str] = {
     "published": "published",
-    "blocked": "blocked by its checks, nothing of it is in the tables",
+    "blocked": "blocked: its checks hold it back",
     "missing": "without data: nothing of it was loaded yet",
 }
 

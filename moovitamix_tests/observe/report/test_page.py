@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import typing
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from datetime import date, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +22,7 @@ from moovitamix.observe.report.read_data import volume
 from moovitamix_tests.observe.report.made import any_report, plain_report
 
 DAY = date(2026, 11, 25)
-_VOID = {"meta", "br", "link", "img", "hr", "input"}
+_VOID = {"meta", "wbr", "br", "link", "img", "hr", "input"}
 
 
 class _Page(HTMLParser):
@@ -170,3 +171,16 @@ def test_a_sentence_in_backticks_is_code_and_nothing_else_is_markup() -> None:
     report = plain_report(DAY)
     shown = page.render(replace(report, namespace="<b>`x`</b>"), runbook="r")
     assert "&lt;b&gt;`x`&lt;/b&gt;" in shown
+
+
+def test_the_documentation_names_every_field_of_the_json() -> None:
+    told = set(re.findall(r"`(\w+)`", (Path(__file__).parents[3] / "docs/report.md").read_text()))
+
+    def fields(kind: object) -> set[str]:
+        if isinstance(kind, type) and is_dataclass(kind):
+            hints = typing.get_type_hints(kind)
+            return set(hints).union(*map(fields, hints.values()))
+        return set().union(*map(fields, typing.get_args(kind)))
+
+    # Of a rate and an interval the text tells.
+    assert fields(Report) - told == set()
