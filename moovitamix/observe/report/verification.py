@@ -32,8 +32,11 @@ def faults(connection: psycopg.Connection, lake: LakeStore, day: date | None) ->
         return [f"The JSON of {day} is missing, damaged or of another version. {_AGAIN}"]
     found = []
     name = shelf.page_name(day)
-    if not lake.exists(name) or not lake.read_bytes(name).decode().rstrip().endswith(_END):
+    page = lake.read_bytes(name).decode() if lake.exists(name) else ""
+    if not page.rstrip().endswith(_END):
         found.append(f"The page of {day} is missing or cut off. {_AGAIN}")
+    elif f'"{kept.written_at.isoformat()}"' not in page:
+        found.append(f"The page and the JSON of {day} are of two writings. {_AGAIN}")
     now = {one.name: one.count for one in read_data.read_volumes(connection, day)}
     told = {one.name: one.count for one in kept.volumes}
     others = sorted(name for name in now if told.get(name) != now[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
@@ -161,6 +162,14 @@ def _cut_off_the_page(month: Month) -> None:
     lake.write_bytes(shelf.page_name(DAY), whole[: len(whole) // 2])
 
 
+def _be_killed_between_page_and_json(month: Month) -> None:
+    lake = month.lake.open()
+    kept = shelf.get(lake, DAY)
+    assert kept is not None
+    later = replace(kept, written_at=kept.written_at + timedelta(seconds=1))
+    lake.write_bytes(shelf.page_name(DAY), page.render(later, runbook="r").encode())
+
+
 def _damage_the_json(month: Month) -> None:
     lake = month.lake.open()
     told = json.loads(lake.read_bytes(shelf.json_name(DAY)))
@@ -175,7 +184,12 @@ FAULTS = [CHECK]
 
 
 def test_a_fault_fails_its_check(month: Month) -> None:
-    faults: list[Callable[[Month], None]] = [_cut_off_the_page, _damage_the_json, _hear_more]
+    faults: list[Callable[[Month], None]] = [
+        _cut_off_the_page,
+        _be_killed_between_page_and_json,
+        _damage_the_json,
+        _hear_more,
+    ]
     again = dg.AssetSelection.checks_for_assets(dg.AssetKey("daily_report"))
     with dg.DagsterInstance.ephemeral() as instance:
         assert passed(month.run(instance))
