@@ -92,19 +92,19 @@ def test_a_channel_that_is_down_gets_it_later_and_the_other_one_at_once(
     lake: LakeStore, mailbox: Mailbox, hook: Hook
 ) -> None:
     write(lake)
-    mailbox.down = True
+    hook.down = True
     taken, told = deliver(lake, mailbox.url, hook.url)
-    assert (taken, len(told), len(hook.messages)) == (1, 1, 1)
+    assert (taken, len(told), len(mailbox.mails)) == (1, 1, 1)
     assert "did not take the report of 2026-11-25" in told[0]
     assert not [secret for secret in SECRETS if secret in told[0]]
     assert not [secret for secret in SECRETS if secret in lake.read_bytes(sending.BOOK).decode()]
     # Not before its time, and not more often than once an hour however long it is down.
     tries = sum(
         len(deliver(lake, mailbox.url, hook.url, at=MORNING + minutes * MINUTE)[1])
-        for minutes in (*range(5, 60, 5), *range(60, 24 * 60, 30))
+        for minutes in range(5, 24 * 60, 5)
     )
     assert 20 < tries < 32
-    mailbox.down = False
+    hook.down = False
     write(lake, DAY + timedelta(days=1))
     next_morning = MORNING + timedelta(days=1)
     for minutes in (0, 5, 65, 70):
