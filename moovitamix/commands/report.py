@@ -16,6 +16,7 @@ from moovitamix.commands.terms import DAY, console
 from moovitamix.errors import MoovitaMixError, NothingToDo
 
 if TYPE_CHECKING:
+    from moovitamix.ingest.lake import LakeStore
     from moovitamix.observe.report.model import Report
 
 _COLOURS = {"critical": "red", "warning": "yellow", "info": "blue"}
@@ -26,7 +27,8 @@ _COLOURS = {"critical": "red", "warning": "yellow", "info": "blue"}
 @click.option("--json", "as_json", is_flag=True, help="For programs: all of it as JSON.")
 @click.option("--again", is_flag=True, help="Write it anew, also where it was written.")
 @click.option("--open", "opens", is_flag=True, help="Show the page in a browser.")
-def report(day: date | None, as_json: bool, again: bool, opens: bool) -> None:
+@click.option("--send", "sends", is_flag=True, help="Send it to MOOVITAMIX_REPORT_URLS now.")
+def report(day: date | None, as_json: bool, again: bool, opens: bool, sends: bool) -> None:
     """The report of a day: what needs a person, what came in, ran, drifted, is served.
 
     Dagster's daemon writes it when the day is done; where it has not, this command does. Exits with
@@ -37,6 +39,7 @@ def report(day: date | None, as_json: bool, again: bool, opens: bool) -> None:
       moovitamix report
       moovitamix report --date 2026-11-22 --open
       moovitamix report --json | jq '.needs'
+      MOOVITAMIX_REPORT_URLS=mailto://… moovitamix report --send
     """
     from moovitamix.observe.report import shelf
     from moovitamix.resources import Lake
@@ -59,6 +62,33 @@ def report(day: date | None, as_json: bool, again: bool, opens: bool) -> None:
         if "://" in where:
             raise NothingToDo(f"The page is not on this machine: fetch it from {where}.")
         click.launch(where)
+    if sends:
+        _send(lake, kept)
+
+
+def _send(lake: LakeStore, kept: Report) -> None:
+    """Send it to every channel, and tell on the terminal's other stream what came of each."""
+    from moovitamix.observe.channels import read_channels
+    from moovitamix.observe.report.sending import send_one
+    from moovitamix.settings import get_settings
+
+    settings = get_settings()
+    urls = settings.report_urls
+    channels = read_channels(urls.get_secret_value()) if urls is not None else []
+    if not channels:
+        raise NothingToDo("No channel is configured to send it to: set MOOVITAMIX_REPORT_URLS.")
+    told = Console(stderr=True, highlight=False)
+    failed = 0
+    for channel in channels:
+        fault = send_one(lake, channel, kept, settings.runbook_url).fault
+        failed += fault is not None
+        mark, said = ("[green]✓[/]", "taken") if fault is None else ("[red]✗[/]", fault)
+        told.print(f"  {mark} {channel.name}: {escape(said)}")
+    if failed:
+        raise MoovitaMixError(
+            f"{failed} of {len(channels)} channels took nothing: correct their URLs in "
+            "MOOVITAMIX_REPORT_URLS, or mend what they name."
+        )
 
 
 def _write(day: date) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from moovitamix.errors import NothingToDo
+from moovitamix.errors import MoovitaMixError, NothingToDo
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.observe.report import page, shelf
 from moovitamix.observe.report.model import Need
 from moovitamix.resources import Warehouse
 from moovitamix.settings import get_settings
 from moovitamix_tests.commands.conftest import Command
+from moovitamix_tests.observe.alerting.receivers import SECRETS, webhook
 from moovitamix_tests.observe.report.made import plain_report
 
 DAY = date(2026, 11, 25)
@@ -64,6 +65,23 @@ def test_a_report_is_written_anew_when_asked_for_or_when_it_cannot_be_read(
     assert lake.read_bytes(shelf.page_name(DAY)) == b""
     assert command("report", "--again").exit_code == 0
     assert lake.read_bytes(shelf.page_name(DAY)).endswith(b"</html>")
+
+
+def test_it_is_sent_when_asked_for_and_each_channel_is_told_of(
+    command: Command, lake: LakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.put(lake, plain_report(DAY), "page")
+    assert isinstance(command("report", "--send").exception, NothingToDo)
+    with webhook() as hook:
+        monkeypatch.setenv("MOOVITAMIX_REPORT_URLS", hook.url)
+        get_settings.cache_clear()
+        done = command("report", "--send")
+        assert (done.exit_code, len(hook.messages)) == (0, 1), done.output
+        hook.down = True
+        failed = command("report", "--send")
+    assert isinstance(failed.exception, MoovitaMixError)
+    assert ": taken" in done.stderr
+    assert not [secret for secret in SECRETS if secret in done.output + failed.output]
 
 
 def test_a_day_that_cannot_be_reported_says_why_and_what_to_do(command: Command) -> None:

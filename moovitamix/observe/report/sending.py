@@ -133,7 +133,7 @@ def deliver(
         )
         book[day][name] = attempt
         _write(lake, book)
-        sent = _send(lake, names[name], report, runbook)
+        sent = send_one(lake, names[name], report, runbook)
         if sent.fault is None:
             taken += 1
             book[day][name] = msgspec.structs.replace(attempt, sent_at=now)
@@ -144,7 +144,8 @@ def deliver(
     return taken
 
 
-def _send(lake: LakeStore, channel: Channel, report: Report, runbook: str) -> Sent:
+def send_one(lake: LakeStore, channel: Channel, report: Report, runbook: str) -> Sent:
+    """Send a report to a channel now, whatever the book says, and leave the book as it is."""
     return send(
         channel,
         sentences.title(report),
