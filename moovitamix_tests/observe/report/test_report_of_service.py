@@ -42,7 +42,9 @@ FROM generate_series(1, 6) n
 
 
 def crown(month: Month, run_id: str, as_of: date) -> int:
-    decision = Decision(verdict="better", algorithm="als", provisional=False, reason="It is.")
+    decision = Decision(
+        verdict="better than popularity", algorithm="als", provisional=False, reason="It is."
+    )
     with month.warehouse.connect() as connection:
         version = registry.register(
             connection,
