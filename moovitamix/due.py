@@ -129,8 +129,10 @@ def report_due(
 ) -> Due | None:
     """Whether the report of the last day that is over has to be written.
 
-    When the day is read and served, or a check blocks it; at the latest when it counts as late,
-    with what there is then. Once, and again when the day has come to something else meanwhile.
+    When the day is read and served, or a check blocks it; or when it counts as late, with what
+    there is then. What is under way is waited for, but not for longer than that once more: a
+    machine that was off is given the time to load the day. Once, and again when the day has come
+    to something else meanwhile.
 
     Args:
         found: What there is of the day.
@@ -141,10 +143,12 @@ def report_due(
     day = now.date() - timedelta(days=1)
     if found.outcome is None or found.outcome == found.reported:
         return None
-    is_late = now >= datetime.combine(now.date(), time(), now.tzinfo) + late_after
+    over_for = now - datetime.combine(now.date(), time(), now.tzinfo)
     done = [newest is not None and newest >= day for newest in (found.read, found.served)]
     ready = found.outcome == "blocked" or (found.outcome == "published" and all(done))
-    if not is_late and (under_way or not ready):
+    if under_way and over_for < 2 * late_after:
+        return None
+    if not ready and over_for < late_after:
         return None
     why = f"{day} is {found.outcome}" + ("." if ready else ", and late.")
     return Due(f"report:{day}:{found.outcome}:{_hour(now)}", why, (day, day))

@@ -211,16 +211,24 @@ def test_a_blocked_day_is_reported_without_waiting_to_be_served() -> None:
     assert report_is_due(replace(blocked, reported="blocked")) is None
 
 
-def test_a_day_of_which_nothing_came_is_reported_when_it_is_late_whatever_runs() -> None:
+def test_a_day_of_which_nothing_came_is_reported_when_it_is_late() -> None:
     missing = replace(DONE, outcome="missing", read=None, served=None)
     stuck = replace(DONE, served=None)
     for found in (missing, stuck):
         assert report_is_due(found) is None
-        due = report_is_due(found, AT_FOUR + timedelta(hours=2), under_way=True)
+        due = report_is_due(found, AT_FOUR + timedelta(hours=2))
         assert due is not None
         assert "late" in due.why
     nobody_waits = replace(missing, outcome=None)
     assert report_is_due(nobody_waits, AT_FOUR + timedelta(hours=9)) is None
+
+
+def test_what_is_under_way_is_waited_for_but_not_for_ever() -> None:
+    missing = replace(DONE, outcome="missing", read=None, served=None)
+    for found in (missing, DONE):
+        # The machine was off, and loads the day now.
+        assert report_is_due(found, AT_FOUR + timedelta(hours=4), under_way=True) is None
+        assert report_is_due(found, AT_FOUR + timedelta(hours=8), under_way=True) is not None
 
 
 def test_a_day_that_was_reported_as_blocked_is_reported_again_when_it_is_served() -> None:
