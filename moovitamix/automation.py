@@ -14,6 +14,7 @@ from moovitamix.chores import (
 )
 from moovitamix.errors import StoreUnavailable
 from moovitamix.observe.alert_sensor import alerts
+from moovitamix.observe.report_sensors import send_report, write_report
 from moovitamix.partitions import daily
 from moovitamix.resources import Cache, Warehouse
 from moovitamix.settings import get_settings
@@ -50,8 +51,14 @@ refresh_serving = dg.define_asset_job(
 
 observe_day = dg.define_asset_job(
     "observe_day",
-    selection=dg.AssetSelection.groups("observe"),
+    selection=dg.AssetSelection.assets("data_drift"),
     description="Read whether a day, or each of a range, looks like the champion's data.",
+)
+
+report_day = dg.define_asset_job(
+    "report_day",
+    selection=dg.AssetSelection.assets("daily_report"),
+    description="Write the report of a day, or of each of a range.",
 )
 
 ingest_daily = dg.build_schedule_from_partitioned_job(
@@ -240,10 +247,19 @@ JOBS = (
     retrain,
     refresh_serving,
     observe_day,
+    report_day,
     renew_serving,
     count_feedback,
     housekeeping,
 )
 SCHEDULES = (ingest_daily, housekeeping_daily, count_feedback_daily)
-SENSORS = (load_missing_days, watch_days, keep_champion, keep_serving, alerts)
+SENSORS = (
+    load_missing_days,
+    watch_days,
+    keep_champion,
+    keep_serving,
+    write_report,
+    send_report,
+    alerts,
+)
 PARTITIONS = daily

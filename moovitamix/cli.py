@@ -23,6 +23,7 @@ from moovitamix.commands.generations import generations
 from moovitamix.commands.keys import keys
 from moovitamix.commands.models import models
 from moovitamix.commands.quarantine import quarantine
+from moovitamix.commands.report import report
 from moovitamix.commands.serve import serve
 from moovitamix.commands.terms import DAY, console
 from moovitamix.commands.users import users as users_group
@@ -332,6 +333,7 @@ for group in (
     serve,
     keys,
     drift,
+    report,
 ):
     cli.add_command(group)
 

@@ -39,6 +39,9 @@ OLDEST_POSTGRES = 140000
 OLDEST_REDIS = (6, 2)
 LEAST_FREE_BYTES = 1 << 30
 
+# Settings whose addresses are shown by their scheme and a hash: all of such a URL may be secret.
+_CHANNELS = ("alert_urls", "report_urls")
+
 
 def print_settings(console: Console) -> None:
     """Every setting with its value in force, and what it is for."""
@@ -47,8 +50,8 @@ def print_settings(console: Console) -> None:
     for name, declared in Settings.model_fields.items():
         variable = Settings.variable(name)
         value = _shown(getattr(settings, name))
-        if name == "alert_urls" and settings.alert_urls is not None:
-            value = ", ".join(channel.name for channel in _channels(settings))
+        if name in _CHANNELS and getattr(settings, name) is not None:
+            value = ", ".join(channel.name for channel in _channels(settings, name))
         origin = "" if os.environ.get(variable) else "[dim] (default)[/]"
         table.add_row(variable, f"{escape(value)}{origin}", escape(declared.description or ""))
     console.print(table)
@@ -95,6 +98,8 @@ def examine(console: Console) -> bool:
     examinations.append(("alerts", _alerts))
     if settings.gelf_url is not None:
         examinations.append(("logs", _logs))
+    if settings.report_urls is not None:
+        examinations.append(("report", _report))
     well = True
     for name, examination in examinations:
         try:
@@ -250,26 +255,37 @@ def _mlflow(settings: Settings) -> str:
     return f"{shown} answers"
 
 
-def _channels(settings: Settings) -> list[Channel]:
+def _channels(settings: Settings, field: str) -> list[Channel]:
     from moovitamix.observe.channels import read_channels
 
-    return read_channels(settings.alert_urls.get_secret_value() if settings.alert_urls else None)
+    urls = getattr(settings, field)
+    return read_channels(urls.get_secret_value() if urls is not None else None)
 
 
 def _alerts(settings: Settings) -> str:
     """Which channels there are. Nothing is sent: that is what `alerts send-test` is for."""
-    channels = _channels(settings)
-    if not channels:
+    names = _understood(settings, "alert_urls")
+    if not names:
         return "only logged; MOOVITAMIX_ALERT_URLS names channels to send them to"
+    return f"to {', '.join(names)}; `moovitamix alerts send-test` tries them"
+
+
+def _report(settings: Settings) -> str:
+    """To whom the daily report goes. Nothing is sent."""
+    return f"sent once a day to {', '.join(_understood(settings, 'report_urls'))}"
+
+
+def _understood(settings: Settings, field: str) -> list[str]:
+    """The names of a setting's channels, of which Apprise can make something."""
     from moovitamix.observe.channels import is_understood
 
+    channels = _channels(settings, field)
     broken = [channel.name for channel in channels if not is_understood(channel)]
     if broken:
         raise SettingsError(
-            f"Apprise does not understand {', '.join(broken)}: correct MOOVITAMIX_ALERT_URLS."
+            f"Apprise does not understand {', '.join(broken)}: correct {Settings.variable(field)}."
         )
-    names = ", ".join(channel.name for channel in channels)
-    return f"to {names}; `moovitamix alerts send-test` tries them"
+    return [channel.name for channel in channels]
 
 
 def _logs(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""What is due by itself: days to load, and a model to train. Pure, from what there is now.
+"""What is due by itself: days to load, a model to train, a report. Pure, from what there is now.
 
 Who looks, and asks for a run, is told in `automation.py`; what serving needs, in
 `serve/upkeep.py`.
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from typing import Literal
 
 from moovitamix.warehouse.days import days_between, gaps
 
 # After midnight: the schedule's own run has begun by then, or will not.
 OVERDUE_AFTER = timedelta(hours=3)
+
+
+Outcome = Literal["published", "blocked", "missing"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,53 @@ def reading_due(
     if read is not None and (read[0] > day or (read[0] == day and read[1] >= loaded_at)):
         return None
     return Due(f"read:{day}:{loaded_at.isoformat()}:{_hour(now)}", f"{day} is new.", (day, day))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reportable:
+    """What the report of the last day that is over depends on.
+
+    Attributes:
+        outcome: What became of the day; None: nothing was ever published, and nobody waits.
+        reported: What its report says became of it; None: there is none.
+        read: The newest day that was read for drift.
+        served: The last day in the lists that are served.
+    """
+
+    outcome: Outcome | None
+    reported: Outcome | None
+    read: date | None
+    served: date | None
+
+
+def report_due(
+    found: Reportable, now: datetime, *, late_after: timedelta, under_way: bool
+) -> Due | None:
+    """Whether the report of the last day that is over has to be written.
+
+    When the day is read and served, or a check blocks it; or when it counts as late, with what
+    there is then. What is under way is waited for, but not for longer than that once more: a
+    machine that was off is given the time to load the day. Once, and again when the day has come
+    to something else meanwhile.
+
+    Args:
+        found: What there is of the day.
+        now: UTC.
+        late_after: How long after its end a day is expected.
+        under_way: Whether anything runs that the report would tell of.
+    """
+    day = now.date() - timedelta(days=1)
+    if found.outcome is None or found.outcome == found.reported:
+        return None
+    over_for = now - datetime.combine(now.date(), time(), now.tzinfo)
+    done = [newest is not None and newest >= day for newest in (found.read, found.served)]
+    ready = found.outcome == "blocked" or (found.outcome == "published" and all(done))
+    if under_way and over_for < 2 * late_after:
+        return None
+    if not ready and over_for < late_after:
+        return None
+    why = f"{day} is {found.outcome}" + ("." if ready else ", and late.")
+    return Due(f"report:{day}:{found.outcome}:{_hour(now)}", why, (day, day))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,23 @@
-"""Reads from the warehouse what `due.py` decides on."""
+"""Reads from the stores what `due.py` decides on."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from moovitamix.due import Champion, Loaded
+from moovitamix.due import Champion, Loaded, Reportable
+from moovitamix.observe.report import shelf
+from moovitamix.observe.report.collect import outcome_of
 from moovitamix.recommend import experiments, registry, succession
 from moovitamix.settings import get_settings
 from moovitamix.warehouse.acceptance import awaited_days
-from moovitamix.warehouse.days import published_days
+from moovitamix.warehouse.days import blocked_days, published_days
 
 if TYPE_CHECKING:
     import psycopg
+
+    from moovitamix.ingest.lake import LakeStore
+    from moovitamix.serve.generations import Generation
 
 _BLOCKED = "SELECT day, max(pull) FROM blocked_days WHERE accepted_at IS NULL GROUP BY day"
 
@@ -63,4 +68,19 @@ def read_champion(connection: psycopg.Connection) -> Champion | None:
         drifted=tuple(
             feature for (feature,) in connection.execute(_DRIFTED, (found.version,)).fetchall()
         ),
+    )
+
+
+def read_reportable(
+    connection: psycopg.Connection, current: Generation | None, lake: LakeStore, day: date
+) -> Reportable:
+    """What the report of a day depends on, and what an earlier one of it says."""
+    published = published_days(connection)
+    _, read = read_readings(connection)
+    kept = shelf.get(lake, day)
+    return Reportable(
+        outcome=outcome_of(day, published, blocked_days(connection)) if published else None,
+        reported=kept.outcome if kept is not None else None,
+        read=read[0] if read is not None else None,
+        served=current.as_of if current is not None else None,
     )

@@ -178,6 +178,11 @@ class Settings(BaseSettings):
         description="Apprise URLs that alerts are sent to (`mailto://…`, `slack://…`, `json://…`), "
         "comma or white space between. Unset: they are only logged.",
     )
+    report_urls: SecretStr | None = Field(
+        default=None,
+        description="Apprise URLs that the daily report is sent to: a page to mail, its text to "
+        "others. Unset: it is not sent.",
+    )
     ui_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^@?#]+$",

@@ -5,15 +5,25 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from moovitamix import automation
-from moovitamix.due import Champion, Due, Loaded, load_due, reading_due, training_due
+from moovitamix.due import (
+    Champion,
+    Due,
+    Loaded,
+    Reportable,
+    load_due,
+    reading_due,
+    report_due,
+    training_due,
+)
 from moovitamix.recommend import registry
 from moovitamix.recommend.gate import Decision
-from moovitamix.resources import Cache, Warehouse
+from moovitamix.resources import Cache, Lake, Warehouse
 
 FIRST = date(2026, 11, 1)
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
@@ -169,6 +179,72 @@ def test_the_newest_day_is_read_for_drift_once_and_again_when_it_was_loaded_anew
     assert reading_due(None, None, NOW, under_way=False) is None
 
 
+DONE = Reportable(outcome="published", reported=None, read=YESTERDAY, served=YESTERDAY)
+AT_FOUR = datetime(2026, 11, 22, 4, tzinfo=UTC)
+
+
+def report_is_due(
+    found: Reportable, now: datetime = AT_FOUR, *, under_way: bool = False
+) -> Due | None:
+    return report_due(found, now, late_after=timedelta(hours=6), under_way=under_way)
+
+
+def test_a_day_is_reported_once_when_it_is_read_and_served() -> None:
+    due = report_is_due(DONE)
+    assert due is not None
+    assert due.days == (YESTERDAY, YESTERDAY)
+    before = YESTERDAY - timedelta(days=1)
+    for other in (
+        replace(DONE, read=before),
+        replace(DONE, read=None),
+        replace(DONE, served=before),
+        replace(DONE, served=None),
+        replace(DONE, reported="published"),
+    ):
+        assert report_is_due(other) is None, other
+    assert report_is_due(DONE, under_way=True) is None
+
+
+def test_a_blocked_day_is_reported_without_waiting_to_be_served() -> None:
+    blocked = replace(DONE, outcome="blocked", read=None, served=None)
+    assert report_is_due(blocked) is not None
+    assert report_is_due(replace(blocked, reported="blocked")) is None
+
+
+def test_a_day_of_which_nothing_came_is_reported_when_it_is_late() -> None:
+    missing = replace(DONE, outcome="missing", read=None, served=None)
+    stuck = replace(DONE, served=None)
+    for found in (missing, stuck):
+        assert report_is_due(found) is None
+        due = report_is_due(found, AT_FOUR + timedelta(hours=2))
+        assert due is not None
+        assert "late" in due.why
+    nobody_waits = replace(missing, outcome=None)
+    assert report_is_due(nobody_waits, AT_FOUR + timedelta(hours=9)) is None
+
+
+def test_what_is_under_way_is_waited_for_but_not_for_ever() -> None:
+    missing = replace(DONE, outcome="missing", read=None, served=None)
+    for found in (missing, DONE):
+        # The machine was off, and loads the day now.
+        assert report_is_due(found, AT_FOUR + timedelta(hours=4), under_way=True) is None
+        assert report_is_due(found, AT_FOUR + timedelta(hours=8), under_way=True) is not None
+
+
+def test_a_day_that_was_reported_as_blocked_is_reported_again_when_it_is_served() -> None:
+    assert report_is_due(replace(DONE, reported="blocked")) is not None
+    assert report_is_due(replace(DONE, reported="missing", served=None)) is None
+
+
+def test_what_fails_to_be_reported_is_asked_for_once_an_hour() -> None:
+    asked = {
+        due.key
+        for minutes in range(0, 180, 5)
+        if (due := report_is_due(DONE, AT_FOUR + timedelta(minutes=minutes)))
+    }
+    assert len(asked) == 3
+
+
 def published(warehouse: Warehouse, some: set[date], pull: str = "p1") -> None:
     with warehouse.connect() as connection:
         connection.cursor().executemany(
@@ -278,3 +354,36 @@ def test_stores_that_are_down_make_sensors_look_again_later() -> None:
             )
         )
         assert isinstance(looked, dg.SkipReason)
+
+
+@pytest.mark.usefixtures("at_ten")
+def test_the_sensor_asks_for_the_report_of_yesterday_and_waits_for_nothing_that_is_down(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    from moovitamix.observe import report_sensors
+
+    lake = Lake(url=(tmp_path / "lake").as_uri())
+    gone = Cache(url="redis://127.0.0.1:1", namespace="test")
+
+    def looked(stores: Warehouse, instance: dg.DagsterInstance) -> object:
+        resources = {"lake": lake, "warehouse": stores, "cache": gone}
+        return report_sensors.write_report(
+            dg.build_sensor_context(instance=instance, resources=resources)
+        )
+
+    with dg.instance_for_test() as instance:
+        assert isinstance(looked(warehouse, instance), dg.SkipReason)
+        published(warehouse, days(1, 20))
+        asked = looked(warehouse, instance)
+        assert isinstance(asked, dg.RunRequest)
+        assert (asked.partition_key, asked.tags[automation.WHY]) == (
+            "2026-11-21",
+            "2026-11-21 is missing, and late.",
+        )
+        nowhere = Warehouse(url="postgresql://127.0.0.1:1/x", namespace="test")
+        assert isinstance(looked(nowhere, instance), dg.SkipReason)
+        unsent = report_sensors.send_report(
+            dg.build_sensor_context(instance=instance, resources={"lake": lake})
+        )
+    assert isinstance(unsent, dg.SkipReason)
+    assert "names no channel" in (unsent.skip_message or "")

@@ -16,6 +16,7 @@ from moovitamix.definitions import STAGES, build_defs
 from moovitamix_tests import test_erasure as of_erased
 from moovitamix_tests.ingest import test_checks as of_pulls
 from moovitamix_tests.observe import test_assets as of_days
+from moovitamix_tests.observe.report import test_report_asset as of_reports
 from moovitamix_tests.recommend import test_checks as of_models
 from moovitamix_tests.serve import test_assets as of_lists
 from moovitamix_tests.warehouse import test_expectations as of_slices
@@ -30,7 +31,7 @@ FAULTS: dict[str, list[Collection[Check]]] = {
     "warehouse": [of_slices.FAULTS, of_tables.FAULTS, [of_counts.CHECK], [of_erased.CHECK]],
     "recommend": [of_models.FAULTS],
     "serve": [of_lists.FAULTS],
-    "observe": [of_days.FAULTS],
+    "observe": [of_days.FAULTS, of_reports.FAULTS],
 }
 
 

@@ -36,7 +36,7 @@ ASSETS = {
         *("user_features", "user_item_matrix", "als_model", "model_evaluation", "champion_model"),
     },
     "serve": {"user_top_n", "similar_tracks", "popular_tracks"},
-    "observe": {"data_drift"},
+    "observe": {"data_drift", "daily_report"},
 }
 TABLES = {"genres", "tracks", "track_genres", "users", "user_favorite_genres", "listen_history"}
 STAGED = {"staged_tracks", "staged_users", "staged_listens"}
@@ -196,7 +196,8 @@ def test_each_table_rule_is_one_check_that_holds_nothing_back(graph: AssetGraph)
         ("ingest_day", ASSETS["ingest"] | ASSETS["warehouse"]),
         ("retrain", ASSETS["recommend"]),
         ("refresh_serving", {"user_features", "user_item_matrix"} | ASSETS["serve"]),
-        ("observe_day", ASSETS["observe"]),
+        ("observe_day", {"data_drift"}),
+        ("report_day", {"daily_report"}),
     ],
 )
 def test_a_job_selects_its_assets(
@@ -208,7 +209,7 @@ def test_a_job_selects_its_assets(
 def test_a_job_runs_the_checks_of_what_it_makes(
     definitions: dg.Definitions, graph: AssetGraph
 ) -> None:
-    for job in ("ingest_day", "retrain", "refresh_serving", "observe_day"):
+    for job in ("ingest_day", "retrain", "refresh_serving", "observe_day", "report_day"):
         layer = definitions.resolve_job_def(job).asset_layer
         of_its_assets = {
             check
@@ -227,6 +228,7 @@ def test_every_job_and_schedule_says_what_it_is_for(definitions: dg.Definitions)
         "retrain",
         "refresh_serving",
         "observe_day",
+        "report_day",
         "renew_serving",
         "count_feedback",
         "housekeeping",

@@ -54,6 +54,11 @@ VARIABLES = {
         "alert_urls",
         SecretStr("json://me:pw@hook mailto://me:pw@mail"),
     ),
+    "MOOVITAMIX_REPORT_URLS": (
+        "mailto://me:pw@mail",
+        "report_urls",
+        SecretStr("mailto://me:pw@mail"),
+    ),
     "MOOVITAMIX_UI_URL": ("http://ui:3000", "ui_url", "http://ui:3000"),
     "MOOVITAMIX_RUNBOOK_URL": ("https://wiki/runbook", "runbook_url", "https://wiki/runbook"),
     "MOOVITAMIX_LATE_AFTER": ("90m", "late_after", timedelta(minutes=90)),

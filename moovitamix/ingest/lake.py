@@ -141,6 +141,17 @@ class LakeStore:
         """The names of all files below a folder, sorted; unfinished ones left out."""
         return sorted(name for name in self._found(folder) if not _is_unfinished(name))
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """By first folder, how many files are below it and how many bytes they are."""
+        root = self._path("")
+        found: dict[str, tuple[int, int]] = {}
+        if self._files.exists(self._root):
+            for path, told in self._files.find(self._root, detail=True).items():
+                folder = str(path)[len(root) :].partition("/")[0]
+                files, size = found.get(folder, (0, 0))
+                found[folder] = files + 1, size + int(told["size"] or 0)
+        return found
+
     def modified(self, name: str) -> datetime:
         """When a file was written last, UTC.
 

@@ -47,6 +47,11 @@ class Channel:
         return self.url.partition("://")[0].lower()
 
     @property
+    def is_mail(self) -> bool:
+        """Whether it takes a page of HTML as it is."""
+        return self.scheme in {"mailto", "mailtos"}
+
+    @property
     def name(self) -> str:
         """What it is called everywhere: tells it from others, and tells nothing of its secrets."""
         return f"{self.scheme}-{hashlib.sha256(self.url.encode()).hexdigest()[:8]}"
@@ -71,7 +76,9 @@ def is_understood(channel: Channel) -> bool:
         return _open(channel) is not None
 
 
-def send(channel: Channel, title: str, body: str, severity: Severity | None) -> Sent:
+def send(
+    channel: Channel, title: str, body: str, severity: Severity | None, *, page: str | None = None
+) -> Sent:
     """Send one message, and wait until it was taken or refused.
 
     Args:
@@ -79,19 +86,21 @@ def send(channel: Channel, title: str, body: str, severity: Severity | None) -> 
         title: In a line.
         body: Plain text.
         severity: Of the worst in it; None where all is over, or nothing is wrong.
+        page: The same as HTML, which mail gets instead.
     """
     from apprise import NotifyFormat
 
     with _in_silence() as overheard:
         opened = _open(channel)
         if opened is None:
-            return Sent("Apprise does not understand its URL: correct MOOVITAMIX_ALERT_URLS.")
+            return Sent("Apprise does not understand its URL: correct the setting that holds it.")
+        as_page = page is not None and channel.is_mail
         try:
             taken = opened.notify(
-                body=body,
+                body=page if as_page else body,
                 title=title,
                 notify_type=_type(severity),
-                body_format=NotifyFormat.TEXT,
+                body_format=NotifyFormat.HTML if as_page else NotifyFormat.TEXT,
             )
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises, the alert is kept
             return Sent(f"{type(error).__name__} while sending")

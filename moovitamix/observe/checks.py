@@ -3,7 +3,7 @@
 import dagster as dg
 
 from moovitamix.partitions import days_of_run
-from moovitamix.resources import Warehouse
+from moovitamix.resources import Lake, Warehouse
 
 
 @dg.asset_check(asset="data_drift", name="drift_within_bounds")
@@ -27,4 +27,22 @@ def drift_is_within_bounds(
             "warnings": sum(one.verdict == "warning" for one in readings),
             "cannot_tell": sum(one.verdict == "cannot tell" for one in readings),
         },
+    )
+
+
+@dg.asset_check(asset="daily_report", name="report_whole")
+def report_is_whole(
+    context: dg.AssetCheckExecutionContext, lake: Lake, warehouse: Warehouse
+) -> dg.AssetCheckResult:
+    """The report of the run's newest day is there, can be read, and says what the tables say."""
+    from moovitamix.observe.report import verification
+
+    days = days_of_run(context.run.tags)
+    with warehouse.connect() as connection:
+        faults = verification.faults(connection, lake.open(), days[-1] if days else None)
+    return dg.AssetCheckResult(
+        passed=not faults,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{' '.join(faults)} See docs/runbook.md." if faults else None,
+        metadata={"faults": len(faults)},
     )

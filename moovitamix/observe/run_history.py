@@ -69,7 +69,7 @@ def _read(instance: dg.DagsterInstance, record: dg.RunRecord) -> FailedRun:
     return FailedRun(
         run_id=run.run_id,
         job=run.job_name,
-        days=_days(run.tags),
+        days=days_of_tags(run.tags),
         ended=_ended(record),
         step=failed.step_key if failed else None,
         error=error,
@@ -78,7 +78,8 @@ def _read(instance: dg.DagsterInstance, record: dg.RunRecord) -> FailedRun:
     )
 
 
-def _days(tags: dict[str, str] | object) -> tuple[str, ...]:
+def days_of_tags(tags: dict[str, str] | object) -> tuple[str, ...]:
+    """The day of a run, or its first and last one; empty where it is of none."""
     found = tags if isinstance(tags, dict) else {}
     if _PARTITION in found:
         return (found[_PARTITION],)

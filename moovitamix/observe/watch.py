@@ -95,11 +95,7 @@ def watch(
     current = _current(cache, tell)
     kinds = [kind for kind in RULES if current is not None or kind not in _OF_CACHE]
     with warehouse.connect() as connection:
-        held_back = blocked_days(connection)
-        found = [
-            *_of_runs(connection, runs, held_back, post, now),
-            *_of_stores(connection, current, held_back, post, now, present),
-        ]
+        found = conditions(connection, current, runs, post, now=now, present=present)
         names = [channel.name for channel in post.channels]
         entered = ledger.enter(connection, ledger.Look(found, kinds), names, now)
     for one in entered.opened:
@@ -115,6 +111,32 @@ def watch(
         f"{len(entered.opened)} new, {len(entered.over)} over, {len(found)} found; "
         f"{taken} of {len(sent)} messages taken."
     )
+
+
+def conditions(
+    connection: psycopg.Connection,
+    current: tuple[Generation | None] | None,
+    runs: Runs,
+    post: Post,
+    *,
+    now: datetime,
+    present: datetime,
+) -> list[Condition]:
+    """All that is the case, whether or not it was told; each key once.
+
+    Args:
+        connection: A transaction of the warehouse.
+        current: What is served, in a tuple; None where nobody can tell.
+        runs: Dagster's history.
+        post: Says when a day is late, and what is linked to.
+        now: UTC.
+        present: The same, or the simulated present, by which days are late.
+    """
+    held_back = blocked_days(connection)
+    return [
+        *_of_runs(connection, runs, held_back, post, now),
+        *_of_stores(connection, current, held_back, post, now, present),
+    ]
 
 
 def _current(cache: Cache, tell: Callable[[str], None]) -> tuple[Generation | None] | None:

@@ -131,3 +131,10 @@ def test_a_sweep_removes_what_killed_writers_left_and_nothing_else(lake: LakeSto
     assert not left.exists()
     assert elsewhere.exists()
     assert lake.names("raw") == ["raw/tracks/day=2026-11-01/pull=P.parquet"]
+
+
+def test_files_and_bytes_are_counted_by_the_first_folder(any_lake: LakeStore) -> None:
+    assert any_lake.sizes() == {}
+    for name, content in (("raw/a/1", b"abc"), ("raw/2", b"d"), ("reports/day=1/3", b"")):
+        any_lake.write_bytes(name, content)
+    assert any_lake.sizes() == {"raw": (2, 4), "reports": (1, 0)}
