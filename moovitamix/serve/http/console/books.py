@@ -1,0 +1,129 @@
+"""What Postgres tells of all stages, read at once. What it means is told in `health.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from moovitamix.observe import facts, ledger
+from moovitamix.observe.conditions import Condition
+from moovitamix.observe.standing import DriftReading
+from moovitamix.recommend import registry, succession
+from moovitamix.recommend.registry import ModelVersion
+from moovitamix.recommend.succession import Entry
+from moovitamix.warehouse.acceptance import BrokenRule, broken_rules
+from moovitamix.warehouse.days import blocked_days, published_days
+from moovitamix.warehouse.quarantine import Group, waiting_groups
+
+if TYPE_CHECKING:
+    import psycopg
+
+# The newest day that each slice was judged on; verdicts are kept for a week.
+_JUDGED = """
+SELECT DISTINCT ON (endpoint) endpoint, day, failed, judged_at FROM verdicts
+ORDER BY endpoint, judged_at DESC, day DESC
+"""
+
+_NEWEST = "SELECT day, published_at, pull FROM published_days ORDER BY day DESC LIMIT 1"
+_PULL = "SELECT max(pull) FROM (SELECT pull FROM published_days UNION SELECT pull FROM blocked_days) p"
+
+_DRIFT = """
+SELECT feature, verdict, value, alarm, day, read_at FROM drift_readings
+WHERE day = (SELECT max(day) FROM drift_readings) ORDER BY feature
+"""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a slice fared when its newest day was judged: the rules it broke."""
+
+    endpoint: str
+    day: date
+    failed: Sequence[str]
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One feature on the newest day that was compared with the champion's data."""
+
+    feature: str
+    verdict: str
+    value: float | None
+    alarm: float | None
+    day: date
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Books:
+    """What the tables hold.
+
+    Attributes:
+        pull: The name of the newest pull that any day was judged with.
+        newest: The newest published day, and when it was published.
+        published: All published days.
+        blocked: By day, the `table.check` names that hold it back.
+        broken: The rules behind that, and those accepted whose day is not published yet.
+        judged: The newest verdict on each slice.
+        waiting: What is in quarantine, by reason.
+        levels: How many rows wait, and how many did at this hour of the last days.
+        readings: Of drift.
+        drifted: Those of them with an alarm, against the champion.
+        alerts: Open ones.
+        versions: The registry, newest first.
+        decisions: What was decided about the champion, newest first.
+        predecessor: Whom a rollback would make the champion.
+        pinned: The rollback since which automation promotes nothing.
+    """
+
+    pull: str | None
+    newest: tuple[date, datetime] | None
+    published: set[date]
+    blocked: Mapping[date, Sequence[str]]
+    broken: Sequence[BrokenRule]
+    judged: Sequence[Judged]
+    waiting: Sequence[Group]
+    levels: tuple[int, Sequence[int]]
+    readings: Sequence[Reading]
+    drifted: Sequence[DriftReading]
+    alerts: Sequence[Condition]
+    versions: Sequence[ModelVersion]
+    decisions: Sequence[Entry]
+    predecessor: ModelVersion | None
+    pinned: Entry | None
+
+    @property
+    def champion(self) -> ModelVersion | None:
+        """The version that is served."""
+        return next((one for one in self.versions if one.status == "champion"), None)
+
+
+def read_books(connection: psycopg.Connection, now: datetime) -> Books:
+    """All of it, within the caller's transaction.
+
+    Args:
+        connection: Of the warehouse.
+        now: UTC.
+    """
+    newest = connection.execute(_NEWEST).fetchone()
+    pull = connection.execute(_PULL).fetchone()
+    return Books(
+        pull=pull[0] if pull else None,
+        newest=newest[:2] if newest else None,
+        published=published_days(connection),
+        blocked=blocked_days(connection),
+        broken=broken_rules(connection),
+        judged=[Judged(*row) for row in connection.execute(_JUDGED).fetchall()],
+        waiting=waiting_groups(connection),
+        levels=facts.quarantine_levels(connection, now),
+        readings=[Reading(*row) for row in connection.execute(_DRIFT).fetchall()],
+        drifted=facts.drifted(connection),
+        alerts=ledger.open_conditions(connection),
+        versions=registry.history(connection),
+        decisions=succession.decisions(connection),
+        predecessor=succession.predecessor(connection),
+        pinned=succession.pin(connection),
+    )
