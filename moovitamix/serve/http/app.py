@@ -31,6 +31,7 @@ from moovitamix.recommend.blas import one_thread
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.connection import is_cluster
 from moovitamix.serve.http.access import AccessLog
+from moovitamix.serve.http.console.routes import ConsoleRoutes, Surroundings
 from moovitamix.serve.http.documented import documented_app
 from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.erasing import Erasing, erasure_route
@@ -170,6 +171,20 @@ def build_api(
     tiers = Tiers(reader, world, metrics)
     feedback = FeedbackTaking(warehouse, connect, prefix, world, erased, freshener.told)
     access = AccessLog() if features.access_log else None
+    cache = Cache(url=address, namespace=prefix)
+    console = ConsoleRoutes(
+        Surroundings(
+            warehouse=warehouse,
+            lake=lake,
+            cache=cache,
+            connect=connect,
+            prefix=prefix,
+            world=world,
+            tiers=tiers,
+            reader=reader,
+            keys=keys,
+        )
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -192,6 +207,7 @@ def build_api(
                 await asyncio.gather(watching, return_exceptions=True)
                 await commits.close()
                 await feedback.close()
+                console.close()
                 await reader.close()
                 tiers.close()
                 if background:
@@ -202,7 +218,6 @@ def build_api(
 
     # What is no hot path goes to the rest. Not a mount: a hot path under another method is to be
     # told so (405), not looked for there. Without Starlette's middleware: the gate does its work.
-    cache = Cache(url=address, namespace=prefix)
     erase = partial(_erase, warehouse, lake, cache, settings.spool)
     erasing = Erasing(erase, forgetting, limits.seconds / 2)
     documented = documented_app(reader, world, metrics, erasure_route(erasing))
@@ -211,6 +226,7 @@ def build_api(
             *list_routes(tiers),
             Route(LISTENS, ListensRoute(commits, freshener.told), methods=["POST"]),
             *feedback_routes(feedback),
+            *console.routes(),
         ],
         default=TimeLimit(documented, limits.seconds, metrics),
         lifespan=lifespan,

@@ -1,6 +1,6 @@
-"""Reading aside of the event loop: in few threads, for a bounded time; what fails is said, not raised.
+"""Reading aside of the event loop: in few threads, for a bounded time.
 
-What is read is told in `books.py`, `lists.py` and `explorer.py`.
+What fails is said, not raised. What is read is told in `books.py`, `lists.py` and `explorer.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,14 @@ _WAITING = 8
 # Seconds for one statement, and for all that a page reads of one store.
 STATEMENT_SECONDS = 2
 WITHIN = 5.0
+
+_DOWN = (
+    StoreUnavailable,
+    psycopg.Error,
+    redis.RedisError,
+    redis.RedisClusterException,  # no kind of the one before
+    OSError,
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ class Aside:
             return Missing(f"{store} takes too long to answer. `moovitamix doctor` tests it.")
         except psycopg.errors.QueryCanceled:
             return Missing(f"{store} needs more than {STATEMENT_SECONDS} s for it.")
-        except (StoreUnavailable, psycopg.Error, redis.RedisError, OSError) as error:
+        except _DOWN as error:
             # The message may hold addresses: it goes to the log.
             log.warning("The console could not read: %s", " ".join(str(error).split())[:300])
             return Missing(f"{store} does not answer. `moovitamix doctor` tests it.")

@@ -20,14 +20,16 @@ from moovitamix.warehouse.quarantine import Group, waiting_groups
 if TYPE_CHECKING:
     import psycopg
 
-# The newest day that each slice was judged on; verdicts are kept for a week.
-_JUDGED = """
-SELECT DISTINCT ON (endpoint) endpoint, day, failed, judged_at FROM verdicts
-ORDER BY endpoint, judged_at DESC, day DESC
+# By the newest day that is published or held back: what it broke, and whether that was accepted.
+_BROKEN = """
+SELECT endpoint, check_name, accepted_at IS NOT NULL FROM blocked_days
+WHERE day = %s ORDER BY endpoint, check_name
 """
 
 _NEWEST = "SELECT day, published_at, pull FROM published_days ORDER BY day DESC LIMIT 1"
-_PULL = "SELECT max(pull) FROM (SELECT pull FROM published_days UNION SELECT pull FROM blocked_days) p"
+_PULL = (
+    "SELECT max(pull) FROM (SELECT pull FROM published_days UNION SELECT pull FROM blocked_days) p"
+)
 
 _DRIFT = """
 SELECT feature, verdict, value, alarm, day, read_at FROM drift_readings
@@ -37,12 +39,15 @@ WHERE day = (SELECT max(day) FROM drift_readings) ORDER BY feature
 
 @dataclass(frozen=True)
 class Judged:
-    """How a slice fared when its newest day was judged: the rules it broke."""
+    """The newest day that was judged.
 
-    endpoint: str
+    Attributes:
+        day: The day.
+        broken: Endpoint and name of each rule it broke, and whether that was accepted.
+    """
+
     day: date
-    failed: Sequence[str]
-    at: datetime
+    broken: Sequence[tuple[str, str, bool]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Books:
         published: All published days.
         blocked: By day, the `table.check` names that hold it back.
         broken: The rules behind that, and those accepted whose day is not published yet.
-        judged: The newest verdict on each slice.
+        judged: The newest day that was judged; None: none was.
         waiting: What is in quarantine, by reason.
         levels: How many rows wait, and how many did at this hour of the last days.
         readings: Of drift.
@@ -84,7 +89,7 @@ class Books:
     published: set[date]
     blocked: Mapping[date, Sequence[str]]
     broken: Sequence[BrokenRule]
-    judged: Sequence[Judged]
+    judged: Judged | None
     waiting: Sequence[Group]
     levels: tuple[int, Sequence[int]]
     readings: Sequence[Reading]
@@ -110,13 +115,16 @@ def read_books(connection: psycopg.Connection, now: datetime) -> Books:
     """
     newest = connection.execute(_NEWEST).fetchone()
     pull = connection.execute(_PULL).fetchone()
+    blocked = blocked_days(connection)
+    judged = max([*blocked, *(newest[:1] if newest else ())], default=None)
+    broken = connection.execute(_BROKEN, (judged,)).fetchall()
     return Books(
         pull=pull[0] if pull else None,
         newest=newest[:2] if newest else None,
         published=published_days(connection),
-        blocked=blocked_days(connection),
+        blocked=blocked,
         broken=broken_rules(connection),
-        judged=[Judged(*row) for row in connection.execute(_JUDGED).fetchall()],
+        judged=Judged(judged, broken) if judged else None,
         waiting=waiting_groups(connection),
         levels=facts.quarantine_levels(connection, now),
         readings=[Reading(*row) for row in connection.execute(_DRIFT).fetchall()],

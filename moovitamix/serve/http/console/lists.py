@@ -47,6 +47,4 @@ def read_lists(connect: Callable[[], redis.Redis], prefix: str) -> Lists:
     with closing(connect()) as client:
         living = finished(client, prefix)
         served = served_generations(client, prefix)
-    return Lists(
-        served, sorted(living, key=lambda one: (one.published_at, one.name), reverse=True)
-    )
+    return Lists(served, sorted(living, key=lambda one: (one.published_at, one.name), reverse=True))
