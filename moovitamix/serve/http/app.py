@@ -207,7 +207,6 @@ def build_api(
                 await asyncio.gather(watching, return_exceptions=True)
                 await commits.close()
                 await feedback.close()
-                console.close()
                 await reader.close()
                 tiers.close()
                 if background:

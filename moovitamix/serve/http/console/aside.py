@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import psycopg
 import redis
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Two people may look at once. The rest of the machine is for answers.
-_THREADS = 2
-_WAITING = 8
+_AT_ONCE = 2
+_WAITING = 16
 # Seconds for one statement, and for all that a page reads of one store.
 STATEMENT_SECONDS = 2
 WITHIN = 5.0
@@ -49,20 +49,18 @@ class Missing:
 
 
 class Aside:
-    """A few threads, and how many wait for them.
+    """Reads in threads: few at once of each store, so that one that hangs holds up no other.
+
+    The threads do not hold up the end of the process either.
 
     Args:
         within: Seconds until what is read has to be there.
     """
 
-    def __init__(self, within: float = WITHIN) -> None:
-        self._within = within
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="console")
+    def __init__(self, within: float | None = None) -> None:
+        self._within = WITHIN if within is None else within
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._waiting = 0
-
-    def close(self) -> None:
-        """End the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def read(self, store: str, work: Callable[[], T]) -> T | Missing:
         """What the work returns, or why there is nothing.
@@ -75,9 +73,10 @@ class Aside:
             return Missing("Too many look at once. Look again in a moment.")
         self._waiting += 1
         try:
-            loop = asyncio.get_running_loop()
             async with asyncio.timeout(self._within):
-                return await loop.run_in_executor(self._threads, work)
+                turns = self._turns.setdefault(store, asyncio.Semaphore(_AT_ONCE))
+                await turns.acquire()
+                return await _begin(work, turns.release)
         except TimeoutError:
             return Missing(f"{store} takes too long to answer. `moovitamix doctor` tests it.")
         except psycopg.errors.QueryCanceled:
@@ -90,6 +89,34 @@ class Aside:
             return Missing(str(error))
         finally:
             self._waiting -= 1
+
+
+def _begin(work: Callable[[], T], done: Callable[[], None]) -> asyncio.Future[T]:
+    """Work in a thread of its own; `done` is called when it ends, whether or not somebody waits."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+
+    def settle(found: T | None, error: Exception | None) -> None:
+        done()
+        if outcome.done():
+            return  # nobody waits any more
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(cast("T", found))
+
+    def run() -> None:
+        found: T | None = None
+        failed: Exception | None = None
+        try:
+            found = work()
+        except Exception as error:  # noqa: BLE001 - passed on to who waits
+            failed = error
+        with suppress(RuntimeError):  # the loop is closed: the process ends
+            loop.call_soon_threadsafe(settle, found, failed)
+
+    threading.Thread(target=run, name="console", daemon=True).start()
+    return outcome
 
 
 @contextmanager

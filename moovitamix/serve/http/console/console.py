@@ -6,6 +6,7 @@ What the pages show is told in `pages.py` and `deciding.py`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ from moovitamix.settings import get_settings
 
 if TYPE_CHECKING:
     from moovitamix.serve.http.console.routes import Surroundings
+
+log = logging.getLogger(__name__)
 
 ANYBODY = ApiKey("anybody", "admin", "")
 NOBODY = ApiKey("nobody", "read", "")
@@ -60,10 +63,6 @@ class Console:
             "track": pages.track,
             "rollback": deciding.rollback,
         }
-
-    def close(self) -> None:
-        """End its threads."""
-        self._aside.close()
 
     async def secret(self) -> bytes | Missing:
         """What sessions are signed with; read once."""
@@ -101,8 +100,16 @@ class Console:
             noted = request.scope["noted"]
             noted.key = visitor
             noted.user = asked.user if name == "user" else None
-            page = await self._handlers[name](asked)
+            page = await self._handled(name, asked, noted.request_id.decode())
         return await self._shown(page, request, visitor)
+
+    async def _handled(self, name: str, asked: Asked, request_id: str) -> Page | Elsewhere:
+        try:
+            return await self._handlers[name](asked)
+        except Exception:  # whatever nobody foresaw: a page all the same
+            log.exception("Request %s failed", request_id)
+            told = f"Something went wrong here. Tell us the request: {request_id}."
+            return message("Not shown", told, 500)
 
     def _refused(self, request: Request) -> Page | None:
         """Why a request is not answered, whoever makes it."""

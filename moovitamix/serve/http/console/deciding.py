@@ -14,6 +14,7 @@ import psycopg
 
 from moovitamix.errors import MoovitaMixError, NothingToDo
 from moovitamix.recommend import mirror, registry, succession
+from moovitamix.recommend.archive import DamagedArtifact
 from moovitamix.rollback import RolledBack, roll_back
 from moovitamix.serve.http.console.aside import Aside, Missing, looking
 from moovitamix.serve.http.console.lists import read_lists
@@ -123,14 +124,14 @@ class Deciding:
             return message("Under way", told, 202)
         try:
             deciding.result()
-        except NothingToDo as error:
+        except (NothingToDo, DamagedArtifact) as error:
             return message("Nothing was done", str(error), 409)
         except (MoovitaMixError, psycopg.Error, OSError) as error:
             log.warning("A rollback failed: %s", " ".join(str(error).split())[:300])
             told = (
-                "A store does not answer, and the champion stays. `moovitamix doctor` tests them."
+                "A store does not answer. Look at the first page whether the champion has changed."
             )
-            return message("Nothing was done", told, 503)
+            return message("Not done", told, 503)
         self._begin(asyncio.to_thread(self._mirror))
         return Elsewhere(f"{PATH}?done")
 

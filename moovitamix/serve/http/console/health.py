@@ -14,10 +14,10 @@ from typing import Literal
 from moovitamix.observe import standing
 from moovitamix.observe.conditions import RULES, Condition, Kind
 from moovitamix.observe.failed_runs import job_of
+from moovitamix.serve.http.console import checked
 from moovitamix.serve.http.console.books import Books
+from moovitamix.serve.http.console.checked import Checks, Process
 from moovitamix.serve.http.console.lists import Lists
-from moovitamix.warehouse.collapse import WHOLENESS_RULES
-from moovitamix.warehouse.expectations import STAGED_EXPECTATIONS
 
 State = Literal["well", "look", "wrong", "not known"]
 
@@ -46,25 +46,6 @@ _ASKED: frozenset[Kind] = frozenset(
 
 
 @dataclass(frozen=True)
-class Checks:
-    """What was checked last, by result; names of what was not passed.
-
-    Attributes:
-        what: In a few words.
-        passed: How many.
-        warned: Passed with a warning, or accepted by somebody.
-        failed: Not passed.
-        unknown: Nobody can tell.
-    """
-
-    what: str
-    passed: int = 0
-    warned: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Stage:
     """How a stage is doing.
 
@@ -83,17 +64,6 @@ class Stage:
     at: datetime | None
     what: str
     checks: Checks | None
-
-
-@dataclass(frozen=True)
-class Process:
-    """What this process of the API knows by itself."""
-
-    redis: str
-    names: int
-    popular: int
-    live_version: int | None
-    removals_known: bool
 
 
 def needs(
@@ -152,7 +122,7 @@ def stages(
         current.as_of if current else None,
         current.published_at if current else None,
         "published",
-        _of_serving(lists, process),
+        checked.of_serving(lists, process),
     )
     if books is None:
         unknown = [
@@ -171,7 +141,7 @@ def stages(
             pulled.date() - timedelta(days=1) if pulled else None,
             pulled,
             "pulled",
-            _of_pulls(books),
+            checked.of_pulls(books),
         ),
         Stage(
             "warehouse",
@@ -179,7 +149,7 @@ def stages(
             day,
             published_at,
             "published",
-            _of_slices(books),
+            checked.of_slices(books),
         ),
         Stage(
             "recommend",
@@ -187,7 +157,7 @@ def stages(
             champion.as_of if champion else None,
             champion.promoted_at if champion else None,
             "promoted",
-            _of_versions(books),
+            checked.of_versions(books),
         ),
         serve,
         Stage(
@@ -196,7 +166,7 @@ def stages(
             read.day if read else None,
             read.at if read else None,
             "read",
-            _of_readings(books),
+            checked.of_readings(books),
         ),
     ]
 
@@ -223,74 +193,3 @@ def _state(stage: str, found: Sequence[Condition], *, known: bool) -> State:
     if not known:
         return "not known"
     return "look" if "warning" in theirs else "well"
-
-
-def _of_pulls(books: Books) -> Checks | None:
-    if books.pull is None:
-        return None
-    rules = {(rule.asset, rule.name) for rule in WHOLENESS_RULES}
-    broken = {(one.table, one.rule) for one in books.broken if one.accepted_by is None} & rules
-    return Checks("whole pull", len(rules) - len(broken), failed=_names(broken))
-
-
-def _of_slices(books: Books) -> Checks | None:
-    if books.judged is None:
-        return None
-    rules = {(rule.table, rule.name) for rule in STAGED_EXPECTATIONS}
-    broken = {(table, name): accepted for table, name, accepted in books.judged.broken}
-    return Checks(
-        f"rules for {books.judged.day}",
-        len(rules - set(broken)),
-        warned=_names({rule for rule in rules & set(broken) if broken[rule]}),
-        failed=_names({rule for rule in rules & set(broken) if not broken[rule]}),
-    )
-
-
-def _of_versions(books: Books) -> Checks | None:
-    judged = next((one for one in books.versions if one.criteria), None)
-    if judged is None:
-        return None
-    by: dict[bool | None, list[str]] = {True: [], False: [], None: []}
-    for criterion in judged.criteria:
-        by[criterion["passed"]].append(criterion["name"])
-    return Checks(
-        f"criteria for version {judged.version}",
-        len(by[True]),
-        failed=tuple(by[False]),
-        unknown=tuple(by[None]),
-    )
-
-
-def _of_serving(lists: Lists | None, process: Process) -> Checks:
-    looks = {
-        "Redis answers": process.redis == "closed" and lists is not None,
-        "a generation is current": None if lists is None else lists.current is not None,
-        "factors are loaded": process.live_version is not None,
-        "names are loaded": process.names > 0,
-        "removals are known": process.removals_known,
-    }
-    return Checks(
-        "this process",
-        sum(held is True for held in looks.values()),
-        failed=tuple(name for name, held in looks.items() if held is False),
-        unknown=tuple(name for name, held in looks.items() if held is None),
-    )
-
-
-def _of_readings(books: Books) -> Checks | None:
-    if not books.readings:
-        return None
-    by: dict[str, list[str]] = {}
-    for one in books.readings:
-        by.setdefault(one.verdict, []).append(one.feature)
-    return Checks(
-        "features against the champion's data",
-        len(by.get("steady", ())),
-        warned=tuple(by.get("warning", ())),
-        failed=tuple(by.get("drifted", ())),
-        unknown=tuple(by.get("cannot tell", ())),
-    )
-
-
-def _names(pairs: set[tuple[str, str]]) -> tuple[str, ...]:
-    return tuple(f"{table}.{rule}" for table, rule in sorted(pairs))

@@ -23,8 +23,8 @@ def is_ours(headers: Mapping[str, str]) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    host = headers.get("host", "").lower()
+    return bool(host) and urlsplit(headers.get("origin", "")).netloc.lower() == host
 
 
 def is_named_locally(headers: Mapping[str, str]) -> bool:

@@ -38,8 +38,9 @@ class Asked:
         return read_id(self.typed("id"))
 
     def typed(self, name: str) -> str:
-        """What was typed into a field of a form that only looks, without white space around."""
-        return self.query.get(name, "").strip()[:_LONGEST]
+        """What was typed into a field of a form that only looks, as far as it can be printed."""
+        text = self.query.get(name, "")[:_LONGEST]
+        return "".join(filter(str.isprintable, text)).strip()
 
 
 @dataclass(frozen=True)

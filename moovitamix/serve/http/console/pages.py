@@ -15,6 +15,7 @@ from moovitamix.serve.http.console import explorer, health
 from moovitamix.serve.http.console.answers import LACKS, TIERS, Shown, read_answer
 from moovitamix.serve.http.console.aside import Aside, Missing, looking
 from moovitamix.serve.http.console.books import read_books
+from moovitamix.serve.http.console.checked import Process
 from moovitamix.serve.http.console.lists import Lists, read_lists
 from moovitamix.serve.http.console.page import Asked, Page, read_id
 from moovitamix.serve.http.console.versions import read_rows
@@ -60,7 +61,7 @@ class Pages:
             late_after=settings.late_after,
         )
         live = around.world.live
-        process = health.Process(
+        process = Process(
             around.reader.breaker.state,
             len(around.world.tracks),
             len(around.world.ranking.ids),

@@ -68,7 +68,7 @@ class Surroundings:
 
 
 class ConsoleRoutes:
-    """The routes, and the console behind them once it was opened.
+    """The routes, and the console behind them once it was opened. There is nothing to close.
 
     Args:
         surroundings: What it looks at.
@@ -78,11 +78,6 @@ class ConsoleRoutes:
         self._surroundings = surroundings
         self._console: Console | None = None
         self._opening = asyncio.Lock()
-
-    def close(self) -> None:
-        """End its threads, if it was ever opened."""
-        if self._console is not None:
-            self._console.close()
 
     def routes(self) -> list[Route]:
         """To be put behind the hot ones."""

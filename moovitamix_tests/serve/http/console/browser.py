@@ -10,7 +10,6 @@ import base64
 import itertools
 import json
 import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -21,6 +20,17 @@ import aiohttp
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE = 20.0
 
+_OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",  # which root has to say
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--remote-debugging-port=0",
+)
 _KEYS = {"Tab": (9, ""), "Enter": (13, "\r")}
 
 
@@ -121,10 +131,10 @@ class Tab:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         await self.ask("Emulation.setEmulatedMedia", features=features)
 
-    async def picture(self, path: Path, *, whole: bool = True) -> None:
-        """Keep what is seen as a PNG."""
+    async def picture(self, *, whole: bool = True) -> bytes:
+        """What is seen, as a PNG."""
         told = await self.ask("Page.captureScreenshot", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(told["data"]))
+        return base64.b64decode(told["data"])
 
     async def _loaded(self, before: int) -> None:
         while self._loads <= before:
@@ -144,24 +154,13 @@ async def browsing(folder: Path) -> AsyncIterator[Tab]:
     """A browser with one empty page; its profile is in the folder, and gone with it."""
     program = installed()
     assert program is not None
-    process = subprocess.Popen(
-        [
-            program,
-            "--headless=new",
-            "--no-sandbox",  # which root has to say
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--disable-extensions",
-            "--disable-background-networking",
-            "--no-first-run",
-            "--hide-scrollbars",
-            "--remote-debugging-port=0",
-            f"--user-data-dir={folder}",
-            "about:blank",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *_OPTIONS,
+        f"--user-data-dir={folder}",
+        "about:blank",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
     )
     try:
         port = await _port(folder / "DevToolsActivePort", process)
@@ -179,17 +178,17 @@ async def browsing(folder: Path) -> AsyncIterator[Tab]:
                     await tab.ask("Browser.close")
     finally:
         try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
+            await asyncio.wait_for(process.wait(), timeout=5)
+        except TimeoutError:
             process.kill()
-            process.wait()
+            await process.wait()
 
 
-async def _port(file: Path, process: subprocess.Popen[bytes]) -> int:
+async def _port(file: Path, process: asyncio.subprocess.Process) -> int:
     """The port that the browser has chosen, as soon as it has said so."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            assert process.poll() is None, "The browser ended."
+            assert process.returncode is None, "The browser ended."
             with suppress(FileNotFoundError, IndexError, ValueError):
                 return int((await asyncio.to_thread(file.read_text)).splitlines()[0])
             await asyncio.sleep(0.02)
