@@ -50,7 +50,7 @@ def of_pulls(books: Books) -> Checks | None:
         return None
     rules = {(rule.asset, rule.name) for rule in WHOLENESS_RULES}
     broken = {(one.table, one.rule) for one in books.broken if one.accepted_by is None} & rules
-    return Checks("whole pull", len(rules) - len(broken), failed=_names(broken))
+    return Checks("of the pull", len(rules) - len(broken), failed=_names(broken))
 
 
 def of_slices(books: Books) -> Checks | None:
@@ -60,7 +60,7 @@ def of_slices(books: Books) -> Checks | None:
     rules = {(rule.table, rule.name) for rule in STAGED_EXPECTATIONS}
     broken = {(table, name): accepted for table, name, accepted in books.judged.broken}
     return Checks(
-        f"rules for {books.judged.day}",
+        f"of {books.judged.day}",
         len(rules - set(broken)),
         warned=_names({rule for rule in rules & set(broken) if broken[rule]}),
         failed=_names({rule for rule in rules & set(broken) if not broken[rule]}),
@@ -76,7 +76,7 @@ def of_versions(books: Books) -> Checks | None:
     for criterion in judged.criteria:
         by[criterion["passed"]].append(criterion["name"])
     return Checks(
-        f"criteria for version {judged.version}",
+        f"of version {judged.version}",
         len(by[True]),
         failed=tuple(by[False]),
         unknown=tuple(by[None]),
@@ -93,7 +93,7 @@ def of_serving(lists: Lists | None, process: Process) -> Checks:
         "removals are known": process.removals_known,
     }
     return Checks(
-        "this process",
+        "of this process",
         sum(held is True for held in looks.values()),
         failed=tuple(name for name, held in looks.items() if held is False),
         unknown=tuple(name for name, held in looks.items() if held is None),
@@ -108,7 +108,7 @@ def of_readings(books: Books) -> Checks | None:
     for one in books.readings:
         by.setdefault(one.verdict, []).append(one.feature)
     return Checks(
-        "features against the champion's data",
+        "of drift",
         len(by.get("steady", ())),
         warned=tuple(by.get("warning", ())),
         failed=tuple(by.get("drifted", ())),

@@ -162,7 +162,9 @@ def stages(
         serve,
         Stage(
             "observe",
-            _state("observe", found, known=read is not None),
+            _state(
+                "observe", found, known=any(one.verdict != "cannot tell" for one in books.readings)
+            ),
             read.day if read else None,
             read.at if read else None,
             "read",

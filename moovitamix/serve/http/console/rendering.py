@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
+_CODE = re.compile(r"`([^`]+)`")
 _HERE = Path(__file__).parent
 _STATIC = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
 
@@ -40,7 +43,7 @@ class Templates:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.filters |= {"moment": moment, "ago": ago}
+        self._environment.filters |= {"moment": moment, "ago": ago, "told": told}
         self._environment.globals["version_of"] = self._version_of
 
     def render(self, template: str, context: dict[str, Any]) -> str:
@@ -50,6 +53,11 @@ class Templates:
     def _version_of(self, name: str) -> str:
         """Tells one content of a file from another, so that browsers may keep it."""
         return hashlib.sha256(self.static[name][0]).hexdigest()[:12]
+
+
+def told(text: str) -> Markup:
+    """A sentence of ours; what is in backticks, commands to be typed, as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - was escaped
 
 
 def moment(at: datetime | None) -> str:

@@ -13,7 +13,7 @@ from moovitamix.serve.http.console.books import Books, Judged, Reading
 from moovitamix.serve.http.console.checked import Checks, Process
 from moovitamix.serve.http.console.health import began_of, needs, stages, stages_of
 from moovitamix.serve.http.console.lists import Lists
-from moovitamix.serve.http.console.rendering import ago, moment
+from moovitamix.serve.http.console.rendering import ago, moment, told
 from moovitamix.warehouse.expectations import STAGED_EXPECTATIONS
 
 NOW = datetime(2026, 11, 26, 8, tzinfo=UTC)
@@ -92,6 +92,11 @@ def test_nothing_is_well_of_which_nobody_tells(books: Books | None, lists: Lists
     assert told["serve"] == ("well" if lists else "not known")
 
 
+def test_where_no_feature_can_be_read_drift_is_not_known() -> None:
+    silent = [Reading("plays", "cannot tell", None, None, YESTERDAY, NOW)]
+    assert states(replace(LOADED, readings=silent), LISTS, [])["observe"] == "not known"
+
+
 def test_each_kind_of_alert_but_an_announcement_is_about_a_stage() -> None:
     runs: dict[Kind, str] = {
         "run_failed": "run_failed:retrain:1",
@@ -138,7 +143,7 @@ def test_rules_of_the_newest_day_are_counted_by_what_became_of_them() -> None:
         if one.name == "warehouse"
     )
     assert warehouse.checks == Checks(
-        f"rules for {YESTERDAY}",
+        f"of {YESTERDAY}",
         len(rules) - 2,
         warned=(".".join(rules[0]),),
         failed=(".".join(rules[1]),),
@@ -149,7 +154,7 @@ def test_moments_are_told_as_people_say_them() -> None:
     assert began_of("20261126T021500000000Z") == datetime(2026, 11, 26, 2, 15, tzinfo=UTC)
     assert began_of("p1") is None
     assert moment(None) == ago(None, NOW) == "never"
-    told = {
+    words_of = {
         timedelta(seconds=20): "just now",
         timedelta(minutes=61): "61 min ago",
         timedelta(hours=30): "30 h ago",
@@ -157,5 +162,8 @@ def test_moments_are_told_as_people_say_them() -> None:
         -timedelta(hours=24): "in 24 h",
         -timedelta(seconds=5): "in a moment",
     }
-    assert {ago(NOW - passed, NOW) for passed in told} == set(told.values())
-    assert all(ago(NOW - passed, NOW) == words for passed, words in told.items())
+    assert {passed: ago(NOW - passed, NOW) for passed in words_of} == words_of
+
+
+def test_commands_in_a_sentence_are_code_and_nothing_else_of_it_is_html() -> None:
+    assert told("<b> `a <i>` `b") == "&lt;b&gt; <code>a &lt;i&gt;</code> `b"
