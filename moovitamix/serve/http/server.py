@@ -37,7 +37,8 @@ def serve(console: Console, host: str, port: int, workers: int, *, access_log: b
         )
     lock = "is open, on loopback only" if keys is None else f"asks for one of {len(keys)} keys"
     console.print(
-        f"The API listens on [bold]http://{host}:{port}[/] (docs at /docs); it {lock}.\n"
+        f"The API listens on [bold]http://{host}:{port}[/] (for people at /, docs at /docs); it "
+        f"{lock}.\n"
         "Ctrl-C stops it."
     )
     figures = _shared_figures() if workers > 1 else None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from moovitamix.serve.http.serving import Told
+
+if TYPE_CHECKING:
+    from moovitamix.serve.http.world import World
 
 # What each tier is, in the words of `docs/serving.md`.
 TIERS = {
@@ -60,6 +65,20 @@ class Shown(msgspec.Struct, frozen=True):
     generated_at: datetime | None
     degraded: Sequence[str] = ()
     experiment: Told | None = None
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A track as the name table tells it."""
+
+    track_id: int
+    name: str | None
+    artist: str | None
+
+
+def read_names(world: World, tracks: Collection[int]) -> list[Named]:
+    """Some tracks by ascending id, with the names that answers have."""
+    ids = np.array(sorted(tracks), dtype=np.int64)
+    return [msgspec.json.decode(b"{%b}" % told, type=Named) for told in world.tracks.members(ids)]
 
 
 def read_answer(body: bytes) -> Shown:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 _AT_ONCE = 2
 _WAITING = 16
 # Seconds for one statement, and for all that a page reads of one store.
-STATEMENT_SECONDS = 2
+STATEMENT_SECONDS = 2.0
 WITHIN = 5.0
 
 _DOWN = (
@@ -80,7 +80,7 @@ class Aside:
         except TimeoutError:
             return Missing(f"{store} takes too long to answer. `moovitamix doctor` tests it.")
         except psycopg.errors.QueryCanceled:
-            return Missing(f"{store} needs more than {STATEMENT_SECONDS} s for it.")
+            return Missing(f"{store} needs more than {STATEMENT_SECONDS:g} s for it.")
         except _DOWN as error:
             # The message may hold addresses: it goes to the log.
             log.warning("The console could not read: %s", " ".join(str(error).split())[:300])
@@ -128,5 +128,5 @@ def looking(warehouse: Warehouse) -> Iterator[psycopg.Connection]:
     """
     with warehouse.connect() as connection:
         connection.execute("SET TRANSACTION READ ONLY")
-        connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
+        connection.execute(f"SET LOCAL statement_timeout = {int(1e3 * STATEMENT_SECONDS)}")
         yield connection

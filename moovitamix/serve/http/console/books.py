@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+
+import psycopg
 
 from moovitamix.observe import facts, ledger
 from moovitamix.observe.conditions import Condition
@@ -16,9 +17,6 @@ from moovitamix.recommend.succession import Entry
 from moovitamix.warehouse.acceptance import BrokenRule, broken_rules
 from moovitamix.warehouse.days import blocked_days, published_days
 from moovitamix.warehouse.quarantine import Group, waiting_groups
-
-if TYPE_CHECKING:
-    import psycopg
 
 # By the newest day that is published or held back: what it broke, and whether that was accepted.
 _BROKEN = """
@@ -73,8 +71,8 @@ class Books:
         blocked: By day, the `table.check` names that hold it back.
         broken: The rules behind that, and those accepted whose day is not published yet.
         judged: The newest day that was judged; None: none was.
-        waiting: What is in quarantine, by reason.
-        levels: How many rows wait, and how many did at this hour of the last days.
+        waiting: What is in quarantine, by reason; None: there is too much to be counted in time.
+        levels: How many rows wait, and how many did at this hour of the last days; None: the same.
         readings: Of drift.
         drifted: Those of them with an alarm, against the champion.
         alerts: Open ones.
@@ -90,8 +88,8 @@ class Books:
     blocked: Mapping[date, Sequence[str]]
     broken: Sequence[BrokenRule]
     judged: Judged | None
-    waiting: Sequence[Group]
-    levels: tuple[int, Sequence[int]]
+    waiting: Sequence[Group] | None
+    levels: tuple[int, Sequence[int]] | None
     readings: Sequence[Reading]
     drifted: Sequence[DriftReading]
     alerts: Sequence[Condition]
@@ -118,6 +116,7 @@ def read_books(connection: psycopg.Connection, now: datetime) -> Books:
     blocked = blocked_days(connection)
     judged = max([*blocked, *(newest[:1] if newest else ())], default=None)
     broken = connection.execute(_BROKEN, (judged,)).fetchall()
+    waiting, levels = _read_quarantine(connection, now)
     return Books(
         pull=pull[0] if pull else None,
         newest=newest[:2] if newest else None,
@@ -125,8 +124,8 @@ def read_books(connection: psycopg.Connection, now: datetime) -> Books:
         blocked=blocked,
         broken=broken_rules(connection),
         judged=Judged(judged, broken) if judged else None,
-        waiting=waiting_groups(connection),
-        levels=facts.quarantine_levels(connection, now),
+        waiting=waiting,
+        levels=levels,
         readings=[Reading(*row) for row in connection.execute(_DRIFT).fetchall()],
         drifted=facts.drifted(connection),
         alerts=ledger.open_conditions(connection),
@@ -135,3 +134,14 @@ def read_books(connection: psycopg.Connection, now: datetime) -> Books:
         predecessor=succession.predecessor(connection),
         pinned=succession.pin(connection),
     )
+
+
+def _read_quarantine(
+    connection: psycopg.Connection, now: datetime
+) -> tuple[Sequence[Group] | None, tuple[int, Sequence[int]] | None]:
+    """The one table here that may be large: without it, all else is told the same."""
+    try:
+        with connection.transaction():
+            return waiting_groups(connection), facts.quarantine_levels(connection, now)
+    except psycopg.errors.QueryCanceled:
+        return None, None

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ANYBODY = ApiKey("anybody", "admin", "")
+ANYBODY = ApiKey("anonymous", "admin", "")
 NOBODY = ApiKey("nobody", "read", "")
 _MOST_BYTES = 10_000
 _A_YEAR = "public, max-age=31536000, immutable"

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATH = "/console/rollback"
-# Looking through the lists that are to be served again takes its time, where there are many.
-_WITHIN = 8.0
+# Seconds that somebody waits. Looking through the lists that are to be served again takes its time, where there are many.
+WITHIN = 8.0
 _LONGEST_REASON = 500
 
 
@@ -118,7 +118,7 @@ class Deciding:
         # In a thread of its own: it goes on when nobody waits any more, and is not held up by who
         # looks.
         deciding = self._begin(asyncio.to_thread(work))
-        await asyncio.wait([deciding], timeout=_WITHIN)
+        await asyncio.wait([deciding], timeout=WITHIN)
         if not deciding.done():
             told = "The rollback goes on. Look at the first page in a moment."
             return message("Under way", told, 202)

@@ -36,7 +36,12 @@ FROM once o LEFT JOIN tracks t ON t.id = o.track_id
 ORDER BY o.listened_at DESC, o.track_id LIMIT %(limit)s
 """
 
-_PLAYS_OF_USER = "SELECT count(*) FROM listen_history WHERE user_id = %s"
+# What is heard by many is not counted to the end.
+_COUNTED_TO = 100_000
+
+_PLAYS_OF_USER = f"""
+SELECT count(*) FROM (SELECT FROM listen_history WHERE user_id = %s LIMIT {_COUNTED_TO}) l
+"""  # noqa: S608 - a number of this file
 
 _KNOWN = "SELECT withdrawn_at IS NOT NULL FROM users WHERE id = %s"
 
@@ -54,7 +59,10 @@ SELECT t.id, t.name, t.artist, t.album, t.withdrawn_at IS NOT NULL,
 FROM tracks t WHERE t.id = %s
 """
 
-_PLAYS_OF_TRACK = "SELECT count(*), count(DISTINCT user_id) FROM listen_history WHERE track_id = %s"
+_PLAYS_OF_TRACK = f"""
+SELECT count(*), count(DISTINCT user_id)
+FROM (SELECT user_id FROM listen_history WHERE track_id = %s LIMIT {_COUNTED_TO}) l
+"""  # noqa: S608 - a number of this file
 
 # Without an order, so that it ends as soon as enough are found.
 _SEARCH = """
@@ -99,7 +107,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Track:
-    """A track, and how often it was heard."""
+    """A track, and how often it was heard.
+
+    Attributes:
+        plays: Counted up to a number.
+        listeners: Of the plays that were counted.
+    """
 
     track_id: int
     name: str
@@ -109,6 +122,11 @@ class Track:
     genres: Sequence[str]
     plays: int
     listeners: int
+
+    @property
+    def counted(self) -> bool:
+        """Whether these are all plays."""
+        return self.plays < _COUNTED_TO
 
 
 def read_past(connection: psycopg.Connection, user: int) -> Past:

@@ -88,7 +88,7 @@ def needs(
     found = [
         *standing.blocked(books.blocked),
         *standing.late(books.published, books.blocked, present, late_after),
-        *standing.quarantine(*books.levels),
+        *(standing.quarantine(*books.levels) if books.levels else ()),
         *standing.drift(books.drifted),
     ]
     if lists is not None:

@@ -12,7 +12,7 @@ import psycopg
 
 from moovitamix.serve.http.asking import Ask
 from moovitamix.serve.http.console import explorer, health
-from moovitamix.serve.http.console.answers import LACKS, TIERS, Shown, read_answer
+from moovitamix.serve.http.console.answers import LACKS, TIERS, Shown, read_answer, read_names
 from moovitamix.serve.http.console.aside import Aside, Missing, looking
 from moovitamix.serve.http.console.books import read_books
 from moovitamix.serve.http.console.checked import Process
@@ -109,6 +109,7 @@ class Pages:
                 "fault": None,
                 "past": past,
                 "answer": read_answer(answer.body),
+                "hidden": read_names(around.world, around.world.hidden.of(user)),
                 "tiers": TIERS,
                 "lacks": LACKS,
             },

@@ -127,6 +127,10 @@ def test_what_is_shown_of_a_user_is_what_the_app_is_sent_and_what_they_heard(
         assert {int(one) for one in re.findall(r"\d+", suggested)} <= set(
             world.matrix.users.tolist()
         )
+        api.world.hidden.note(USER, hidden=[103])
+        assert "Has hidden 1, which no answer holds: Track 103" in said(
+            await client.get(f"{HERE}/console/users?id={USER}")
+        )
         api.world.erased_users = frozenset({USER})
         erased = said(await client.get(f"{HERE}/console/users?id={USER}"))
         assert "is being erased" in erased
@@ -261,6 +265,45 @@ def test_with_a_store_down_or_silent_pages_tell_what_they_cannot_show(
         asking([lack, "warehouse ? not known"], ["everybody"])
     stores = replace(published.stores, cache=no_redis)
     asking(["Redis does not answer", "serve ? not known"], ["Model versions", "champion"])
+
+
+def test_a_table_that_cannot_be_read_in_time_takes_nothing_else_from_the_page(
+    published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "STATEMENT_SECONDS", 0.2)
+
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        del api
+        with published.stores.warehouse.connect() as connection:
+            connection.execute("LOCK TABLE quarantine, tracks IN ACCESS EXCLUSIVE MODE")
+            first, found, user = await asyncio.gather(
+                *(client.get(f"{HERE}{path}") for path in ("/", PAGES[4], PAGES[2]))
+            )
+        told = said(first)
+        assert "Quarantine ▲ Cannot be shown in time" in told
+        assert "champion" in told
+        assert "Postgres needs more than 0.2 s for it" in said(found)
+        assert "because they heard" in said(user)
+
+    with_client(published.stores, published.home, ask)
+
+
+def test_before_the_first_run_the_pages_say_what_is_to_be_done(
+    warehouse: Warehouse, valkey: redis.Redis, published: Published
+) -> None:
+    valkey.flushall()
+
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        del api
+        told = said(await client.get(f"{HERE}/"))
+        assert "There is no model yet. moovitamix run trains one." in told
+        assert "Redis holds no lists" in told
+        assert "Nothing does" in told
+        assert told.count("? not known") == 4
+        for path in PAGES[1:]:
+            said(await client.get(f"{HERE}{path}"))
+
+    with_client(replace(published.stores, warehouse=warehouse), published.home, ask)
 
 
 def test_nothing_of_it_is_imported_before_somebody_opens_it() -> None:
