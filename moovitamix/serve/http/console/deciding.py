@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATH = "/console/rollback"
-# Seconds that somebody waits. Looking through the lists that are to be served again takes its time, where there are many.
+# Seconds that somebody waits: looking through lists that are to be served again takes its time.
 WITHIN = 8.0
 _LONGEST_REASON = 500
 
