@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -77,6 +77,7 @@ class Pages:
                 "found": found,
                 "stages": health.stages(known, seen, process, found),
                 "process": process,
+                "yesterday": settings.present().date() - timedelta(days=1),
                 "versions": read_rows(known.versions[:_VERSIONS]) if known else [],
                 "decisions": known.decisions[:_DECISIONS] if known else [],
                 "runbook": settings.runbook_url,

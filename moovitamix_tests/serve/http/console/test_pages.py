@@ -16,11 +16,13 @@ import httpx
 import pytest
 import redis
 
+from moovitamix.ingest.pulls import pull_name
 from moovitamix.observe import ledger
 from moovitamix.observe.conditions import Condition
 from moovitamix.resources import Cache, Warehouse
 from moovitamix.serve.http.app import Api
 from moovitamix.serve.http.console import aside
+from moovitamix.settings import get_settings
 from moovitamix_tests.serve.http.console.conftest import Succession
 from moovitamix_tests.serve.http.console.reading import HERE, said
 from moovitamix_tests.serve.http.serving import Published, with_client
@@ -39,10 +41,12 @@ PAGES = (
 
 
 def test_the_first_page_tells_of_stages_lists_versions_and_of_what_needs_somebody(
-    succession: Succession,
+    succession: Succession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores, now = succession.world.stores, datetime.now(UTC)
-    blocked = (now - timedelta(days=1)).date()
+    stores, now = succession.world.stores, datetime(2026, 11, 26, 8, tzinfo=UTC)
+    monkeypatch.setenv("MOOVITAMIX_NOW", now.isoformat())
+    get_settings.cache_clear()
+    blocked, pull = (now - timedelta(days=1)).date(), pull_name(now)
     failed = Condition(
         key="run_failed:retrain:1", kind="run_failed", title="A <run> failed", text="Look at it."
     )
@@ -50,12 +54,12 @@ def test_the_first_page_tells_of_stages_lists_versions_and_of_what_needs_somebod
         connection.execute(
             """INSERT INTO published_days (day, pull, run_id)
                VALUES (%s, %s, 'r')""",
-            (blocked - timedelta(days=1), f"{now:%Y%m%dT%H%M%S%f}Z"),
+            (blocked - timedelta(days=1), pull),
         )
         connection.execute(
             """INSERT INTO blocked_days (day, endpoint, check_name, pull)
-               VALUES (%s, 'staged_listens', 'volume_usual', 'p')""",
-            (blocked,),
+               VALUES (%s, 'staged_listens', 'volume_usual', %s)""",
+            (blocked, pull),
         )
         connection.execute(
             """INSERT INTO quarantine (endpoint, sha256, payload, day, pull, reason)
@@ -86,6 +90,13 @@ def test_the_first_page_tells_of_stages_lists_versions_and_of_what_needs_somebod
             ("recommend", "wrong"),
             ("serve", "well"),
             ("observe", "look"),
+        ]
+        assert re.findall(r"Last day ([\d-]+)(?: (\d) d behind)?", stages) == [
+            ("2026-11-25", ""),
+            ("2026-11-24", "1"),
+            ("2026-11-22", "3"),
+            ("2026-11-22", "3"),
+            ("2026-11-24", "1"),
         ]
         assert "21 passed, 1 failed" in stages
         assert "staged_listens.volume_usual: failed" in stages
