@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 ANYBODY = ApiKey("anonymous", "admin", "")
 NOBODY = ApiKey("nobody", "read", "")
+_SECRET_READ_EVERY = 60.0
 _MOST_BYTES = 10_000
 _A_YEAR = "public, max-age=31536000, immutable"
 
@@ -54,6 +55,7 @@ class Console:
         self._aside = Aside()
         self._templates = Templates()
         self._secret: bytes | None = None
+        self._secret_at = 0.0
         pages, deciding = Pages(surroundings, self._aside), Deciding(surroundings, self._aside)
         self._entrance = Entrance(self._keys, self.secret)
         self._handlers: dict[str, Handler] = {
@@ -65,12 +67,13 @@ class Console:
         }
 
     async def secret(self) -> bytes | Missing:
-        """What sessions are signed with; read once."""
-        if self._secret is None:
+        """What sessions are signed with; read again now and then, for the lake may be set aside."""
+        now = time.monotonic()
+        if self._secret is None or now - self._secret_at > _SECRET_READ_EVERY:
             found = await self._aside.read("The lake", lambda: session_secret(self._lake))
             if isinstance(found, Missing):
-                return found
-            self._secret = found
+                return self._secret or found
+            self._secret, self._secret_at = found, now
         return self._secret
 
     async def answer(self, name: str, request: Request) -> Response:
