@@ -82,13 +82,20 @@ class Aside:
         except psycopg.errors.QueryCanceled:
             return Missing(f"{store} needs more than {STATEMENT_SECONDS:g} s for it.")
         except _DOWN as error:
-            # The message may hold addresses: it goes to the log.
-            log.warning("The console could not read: %s", " ".join(str(error).split())[:300])
+            log.warning("The console could not read: %s", told_of(error))
             return Missing(f"{store} does not answer. `moovitamix doctor` tests it.")
         except MoovitaMixError as error:
             return Missing(str(error))
         finally:
             self._waiting -= 1
+
+
+def told_of(error: Exception) -> str:
+    """What the log is told of an error: the message of one of ours, else its type.
+
+    What Postgres says may hold values of a row.
+    """
+    return str(error) if isinstance(error, MoovitaMixError) else type(error).__name__
 
 
 def _begin(work: Callable[[], T], done: Callable[[], None]) -> asyncio.Future[T]:

@@ -16,7 +16,7 @@ from moovitamix.errors import MoovitaMixError, NothingToDo
 from moovitamix.recommend import mirror, registry, succession
 from moovitamix.recommend.archive import DamagedArtifact
 from moovitamix.rollback import RolledBack, roll_back
-from moovitamix.serve.http.console.aside import Aside, Missing, looking
+from moovitamix.serve.http.console.aside import Aside, Missing, looking, told_of
 from moovitamix.serve.http.console.lists import read_lists
 from moovitamix.serve.http.console.page import Asked, Elsewhere, Page, message, read_id
 from moovitamix.serve.http.console.versions import VersionRow, read_rows
@@ -127,7 +127,7 @@ class Deciding:
         except (NothingToDo, DamagedArtifact) as error:
             return message("Nothing was done", str(error), 409)
         except (MoovitaMixError, psycopg.Error, OSError) as error:
-            log.warning("A rollback failed: %s", " ".join(str(error).split())[:300])
+            log.warning("A rollback failed: %s", told_of(error))
             told = (
                 "A store does not answer. Look at the first page whether the champion has changed."
             )
