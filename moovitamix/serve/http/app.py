@@ -16,11 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import redis
-from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from starlette.routing import Route, Router
 
 from moovitamix.erasure import Erasure, erase_users
@@ -31,6 +26,7 @@ from moovitamix.recommend.blas import one_thread
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.connection import is_cluster
 from moovitamix.serve.http.access import AccessLog
+from moovitamix.serve.http.clients import async_client, client
 from moovitamix.serve.http.console.routes import ConsoleRoutes, Surroundings
 from moovitamix.serve.http.documented import documented_app
 from moovitamix.serve.http.erased_users import ErasedUsers
@@ -56,8 +52,6 @@ from moovitamix.settings import get_settings
 
 log = logging.getLogger(__name__)
 
-# Seconds until a Redis that does not answer the background is given up.
-_PATIENCE = 2.0
 _KEYS_READ_EVERY = 2.0
 # Seconds that a thread may go on while another waits for its turn; Python's own is 5 ms.
 _TURN = 0.0005
@@ -144,7 +138,7 @@ def build_api(
     # Resolved once: a store that is stopped later is not to be started from here.
     warehouse = Warehouse(url=stores.warehouse.address(), namespace=stores.warehouse.schema_name)
     world, lake = World(), stores.lake.open()
-    connect = partial(_client, address, cluster=stores.cluster)
+    connect = partial(client, address, cluster=stores.cluster)
     freshener = Freshener(
         world, warehouse=warehouse, connect=connect, prefix=prefix, listener=metrics
     )
@@ -162,7 +156,7 @@ def build_api(
     erased = ErasedUsers(partial(read_key, lake))
     commits = GroupCommit(warehouse, Listens(erased, settings.present).write)
     reader = ListReader(
-        _async_client(address, cluster=stores.cluster),
+        async_client(address, cluster=stores.cluster),
         prefix,
         cluster=stores.cluster,
         observer=metrics,
@@ -275,28 +269,3 @@ async def _watch_keys(keys: KeyStore) -> None:
                 log.info("The API keys were read again: %d.", len(keys.keys or ()))
         except SettingsError as error:
             log.error("%s The keys that were in force stay.", error)  # noqa: TRY400 - no trace
-
-
-def _async_client(address: str, *, cluster: bool) -> Any:
-    """A client for requests: no second attempts, for the breaker decides about these."""
-    if cluster:
-        return RedisCluster.from_url(address, socket_timeout=_PATIENCE)
-    return Redis.from_url(
-        address,
-        socket_timeout=None,  # a batch has a limit of its own, which costs less than one a read
-        socket_connect_timeout=1.0,
-        retry=AsyncRetry(NoBackoff(), 0),
-        protocol=2,
-    )
-
-
-def _client(address: str, *, cluster: bool) -> Any:
-    """A client for the background."""
-    if cluster:
-        return redis.RedisCluster.from_url(address, socket_timeout=_PATIENCE)
-    return redis.Redis.from_url(
-        address,
-        socket_timeout=_PATIENCE,
-        socket_connect_timeout=_PATIENCE,
-        retry=Retry(NoBackoff(), 0),
-    )
