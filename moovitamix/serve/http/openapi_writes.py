@@ -33,7 +33,7 @@ _LISTEN_RECORD = {
         "user_id": {**_INT64, "description": "Who heard it; known to the warehouse or not yet."},
         "items": {
             "type": "array",
-            "maxItems": 1_000,
+            "maxItems": 100_000,  # as `ingest/contract.py` takes
             "items": _INT64,
             "description": "The tracks heard, in order; a track heard twice is in it twice.",
         },
