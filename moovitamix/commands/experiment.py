@@ -128,11 +128,12 @@ def stop(promote: bool, by: str | None, reason: str | None) -> None:
     feedback of enough users, else on plays per user. The challenger is promoted only with
     --promote and when it is better; whatever the verdict, `models promote V` does it later.
     """
-    from moovitamix.commands.generations import serve_again
+    from moovitamix.commands.generations import tell_served
     from moovitamix.recommend import experiments, succession
     from moovitamix.recommend.experiment_counts import count_by_user
     from moovitamix.recommend.experiment_figures import compare_arms, verdict_of
     from moovitamix.resources import Cache, Warehouse
+    from moovitamix.rollback import serve_again
     from moovitamix.serve.arms import withdraw_experiment
 
     cache, warehouse, name = Cache(), Warehouse(), by or system_user()
@@ -156,9 +157,13 @@ def stop(promote: bool, by: str | None, reason: str | None) -> None:
     _print_outcome(found, outcome)
     console.print(f"[bold]{verdict}.[/] {escape(why)}")
     if promoted:
-        told = serve_again(found.challenger)
+        served = serve_again(cache, found.challenger)
         console.print(f"Version [bold]{found.challenger}[/] is the champion.")
-        console.print(told or "Lists are from it after the next [bold]moovitamix run[/]")
+        console.print(
+            tell_served(served)
+            if served
+            else "Lists are from it after the next [bold]moovitamix run[/]"
+        )
         tell_mirror()
     elif verdict == "challenger better":
         console.print(
@@ -167,21 +172,17 @@ def stop(promote: bool, by: str | None, reason: str | None) -> None:
 
 
 def end_served_experiment() -> None:
-    """After another champion: answer everybody from what is current, as far as Redis hears it.
-
-    Where it does not, the next publication does it, and what is current of another version ends
-    it for readers too.
-    """
-    from moovitamix.errors import StoreUnavailable
+    """After another champion: answer everybody from what is current, as far as Redis hears it."""
+    from moovitamix import rollback
     from moovitamix.resources import Cache
-    from moovitamix.serve.arms import withdraw_experiment
 
-    cache = Cache()
-    try:
-        with cache.connect() as client:
-            withdraw_experiment(client, cache.prefix)
-    except StoreUnavailable as error:
-        console.print(f"[yellow]An experiment may still be served:[/] {escape(str(error))}")
+    tell_experiment_fault(rollback.end_served_experiment(Cache()))
+
+
+def tell_experiment_fault(fault: str | None) -> None:
+    """Say why an experiment may still be served, if it may."""
+    if fault is not None:
+        console.print(f"[yellow]An experiment may still be served:[/] {escape(fault)}")
 
 
 def _print_outcome(found: Experiment, outcome: Outcome) -> None:

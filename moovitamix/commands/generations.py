@@ -66,7 +66,7 @@ def switch(name: str) -> None:
                 "which there are."
             )
         served = switch_to(client, cache.prefix, named[0])
-    console.print(_told(served))
+    console.print(tell_served(served))
 
 
 @generations.command("renew")
@@ -91,32 +91,18 @@ def renew_current() -> None:
             f"[yellow]{renewal.missing:,} of its lists are gone:[/] publish again with "
             "[bold]moovitamix run[/]"
         )
-    console.print(_told(renewal.generation) if renewal.renewed else _young(renewal.generation))
+    console.print(
+        tell_served(renewal.generation) if renewal.renewed else _young(renewal.generation)
+    )
 
 
-def serve_again(version: int) -> str | None:
-    """Serve the newest whole generation of a model version; None where none is to be had."""
-    from moovitamix.errors import StoreUnavailable
-    from moovitamix.resources import Cache
-    from moovitamix.serve.life import NotWhole, living, switch_to
-
-    cache = Cache()
-    try:
-        with cache.connect() as client:
-            for one in living(client, cache.prefix):
-                if one.model_version == version:
-                    return _told(switch_to(client, cache.prefix, one))
-    except (StoreUnavailable, NotWhole):
-        pass  # the next publication serves it, as said instead
-    return None
-
-
-def _told(served: Generation) -> str:
+def tell_served(served: Generation) -> str:
+    """What is served, and until when."""
     return f"[bold]{served.name}[/] is served until {_when(served.expires_at)} UTC."
 
 
 def _young(served: Generation) -> str:
-    return f"{_told(served)} There is nothing to renew yet."
+    return f"{tell_served(served)} There is nothing to renew yet."
 
 
 def _when(moment: datetime) -> str:

@@ -11,7 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from moovitamix.commands.experiment import end_served_experiment
+from moovitamix.commands.experiment import end_served_experiment, tell_experiment_fault
 from moovitamix.commands.mirror import mirror_models, tell_mirror
 from moovitamix.commands.terms import console, system_user
 
@@ -170,11 +170,12 @@ def promote(version: int, by: str | None, reason: str | None) -> None:
     be promoted after it, unless a rollback pins the champion.
     """
     from moovitamix.recommend import registry, succession
-    from moovitamix.resources import Warehouse
+    from moovitamix.resources import Lake, Warehouse
+    from moovitamix.rollback import refuse_unsound
 
     name = by or system_user()
     with Warehouse().connect() as connection:
-        _refuse_unsound(registry.find(connection, version))
+        refuse_unsound(Lake().open(), registry.find(connection, version))
         promoted = succession.promote_by_hand(connection, version, name, reason)
         before = succession.predecessor(connection)
         pinned = succession.pin(connection)
@@ -195,21 +196,17 @@ def rollback(by: str | None, reason: str | None) -> None:
     Its lists are served at once where the cache still has them. Until `models unpin` trainings are
     evaluated and judged, but none is promoted.
     """
-    from moovitamix.commands.generations import serve_again
-    from moovitamix.recommend import registry, succession
-    from moovitamix.resources import Warehouse
+    from moovitamix.commands.generations import tell_served
+    from moovitamix.resources import Cache, Lake, Warehouse
+    from moovitamix.rollback import roll_back
 
-    name = by or system_user()
-    with Warehouse().connect() as connection:
-        left = registry.champion(connection)
-        wanted = succession.predecessor(connection)
-        if wanted is not None:
-            _refuse_unsound(wanted)
-        champion = succession.roll_back(connection, name, reason)
-    end_served_experiment()
-    instead = f" again, instead of version {left.version}" if left else ""
-    console.print(f"Version [bold]{champion.version}[/] is the champion{instead}.")
-    console.print(serve_again(champion.version) or _NEXT)
+    done = roll_back(
+        Warehouse(), Lake().open(), Cache(), decided_by=by or system_user(), reason=reason
+    )
+    tell_experiment_fault(done.experiment_fault)
+    instead = f" again, instead of version {done.instead_of}" if done.instead_of else ""
+    console.print(f"Version [bold]{done.champion.version}[/] is the champion{instead}.")
+    console.print(tell_served(done.served) if done.served else _NEXT)
     console.print(_PINNED)
     tell_mirror()
 
@@ -229,22 +226,6 @@ def unpin(by: str | None, reason: str | None) -> None:
         "candidates from before stay what they are."
     )
     tell_mirror()
-
-
-def _refuse_unsound(version: ModelVersion) -> None:
-    """Read the files of a version before it is served: a promotion must not take lists away."""
-    from moovitamix.errors import NothingToDo
-    from moovitamix.recommend import artifacts, soundness
-    from moovitamix.resources import Lake
-
-    if version.artifact_removed_at is not None:
-        return  # the registry refuses it, and says what to do
-    faults = soundness.model_faults(artifacts.load_model(Lake().open(), version.artifact))
-    if faults:
-        raise NothingToDo(
-            f"The model of version {version.version} is not sound: {'; '.join(faults)}. "
-            "`moovitamix models list` shows the others."
-        )
 
 
 def _facts(version: ModelVersion) -> dict[str, str]:

@@ -16,11 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import redis
-from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from starlette.routing import Route, Router
 
 from moovitamix.erasure import Erasure, erase_users
@@ -32,6 +27,8 @@ from moovitamix.recommend.blas import one_thread
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.connection import is_cluster
 from moovitamix.serve.http.access import access_log_of
+from moovitamix.serve.http.clients import async_client, client
+from moovitamix.serve.http.console.routes import ConsoleRoutes, Surroundings
 from moovitamix.serve.http.documented import documented_app
 from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.erasing import Erasing, erasure_route
@@ -56,8 +53,6 @@ from moovitamix.settings import get_settings
 
 log = logging.getLogger(__name__)
 
-# Seconds until a Redis that does not answer the background is given up.
-_PATIENCE = 2.0
 _KEYS_READ_EVERY = 2.0
 # Seconds that a thread may go on while another waits for its turn; Python's own is 5 ms.
 _TURN = 0.0005
@@ -144,7 +139,7 @@ def build_api(
     # Resolved once: a store that is stopped later is not to be started from here.
     warehouse = Warehouse(url=stores.warehouse.address(), namespace=stores.warehouse.schema_name)
     world, lake = World(), stores.lake.open()
-    connect = partial(_client, address, cluster=stores.cluster)
+    connect = partial(client, address, cluster=stores.cluster)
     freshener = Freshener(
         world, warehouse=warehouse, connect=connect, prefix=prefix, listener=metrics
     )
@@ -162,7 +157,7 @@ def build_api(
     erased = ErasedUsers(partial(read_key, lake))
     commits = GroupCommit(warehouse, Listens(erased, settings.present).write)
     reader = ListReader(
-        _async_client(address, cluster=stores.cluster),
+        async_client(address, cluster=stores.cluster),
         prefix,
         cluster=stores.cluster,
         observer=metrics,
@@ -171,6 +166,20 @@ def build_api(
     tiers = Tiers(reader, world, metrics)
     feedback = FeedbackTaking(warehouse, connect, prefix, world, erased, freshener.told)
     access = access_log_of(settings) if features.access_log else None
+    cache = Cache(url=address, namespace=prefix)
+    console = ConsoleRoutes(
+        Surroundings(
+            warehouse=warehouse,
+            lake=lake,
+            cache=cache,
+            connect=connect,
+            prefix=prefix,
+            world=world,
+            tiers=tiers,
+            reader=reader,
+            keys=keys,
+        )
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -203,7 +212,6 @@ def build_api(
 
     # What is no hot path goes to the rest. Not a mount: a hot path under another method is to be
     # told so (405), not looked for there. Without Starlette's middleware: the gate does its work.
-    cache = Cache(url=address, namespace=prefix)
     erase = partial(_erase, warehouse, lake, cache, settings.spool)
     erasing = Erasing(erase, forgetting, limits.seconds / 2)
     documented = documented_app(reader, world, metrics, erasure_route(erasing))
@@ -212,6 +220,7 @@ def build_api(
             *list_routes(tiers),
             Route(LISTENS, ListensRoute(commits, freshener.told), methods=["POST"]),
             *feedback_routes(feedback),
+            *console.routes(),
         ],
         default=TimeLimit(documented, limits.seconds, metrics),
         lifespan=lifespan,
@@ -262,28 +271,3 @@ async def _watch_keys(keys: KeyStore) -> None:
                 log.info("The API keys were read again: %d.", len(keys.keys or ()))
         except SettingsError as error:
             log.error("%s The keys that were in force stay.", error)  # noqa: TRY400 - no trace
-
-
-def _async_client(address: str, *, cluster: bool) -> Any:
-    """A client for requests: no second attempts, for the breaker decides about these."""
-    if cluster:
-        return RedisCluster.from_url(address, socket_timeout=_PATIENCE)
-    return Redis.from_url(
-        address,
-        socket_timeout=None,  # a batch has a limit of its own, which costs less than one a read
-        socket_connect_timeout=1.0,
-        retry=AsyncRetry(NoBackoff(), 0),
-        protocol=2,
-    )
-
-
-def _client(address: str, *, cluster: bool) -> Any:
-    """A client for the background."""
-    if cluster:
-        return redis.RedisCluster.from_url(address, socket_timeout=_PATIENCE)
-    return redis.Redis.from_url(
-        address,
-        socket_timeout=_PATIENCE,
-        socket_connect_timeout=_PATIENCE,
-        retry=Retry(NoBackoff(), 0),
-    )

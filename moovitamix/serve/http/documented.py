@@ -12,7 +12,6 @@ from typing import Any, Literal
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
@@ -79,11 +78,6 @@ def documented_app(
     for kind, handler in EXCEPTION_HANDLERS.items():
         app.exception_handler(kind)(handler)
     app.exception_handler(RequestValidationError)(_problem_of_validation)
-
-    @app.get("/", include_in_schema=False)
-    async def root(request: Request) -> Response:
-        _note(request, "/")
-        return RedirectResponse("/docs")
 
     @app.get("/models/current", tags=["status"], summary="What is being served")
     async def current(request: Request) -> CurrentModel:

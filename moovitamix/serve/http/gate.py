@@ -28,8 +28,10 @@ log = logging.getLogger(__name__)
 
 # Asked for without a key: by who watches over the process, and by who wants to know how to ask.
 OPEN_PATHS = frozenset(
-    {"/", "/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+    {"/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
 )
+# A browser sends no header with a key: the console lets people in by sessions of its own.
+_CONSOLE = "/console/"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ANONYMOUS = ApiKey("anonymous", "admin", "")
@@ -193,6 +195,8 @@ class Gate:
             return _ANONYMOUS
         path, method = scope["path"], scope["method"]
         if path in OPEN_PATHS and method in _READING:
+            return None
+        if path == "/" or path.startswith(_CONSOLE):
             return None
         shown, bearer = head.api_key, head.bearer
         if shown is None and bearer is not None and bearer[:7].lower() == b"bearer ":

@@ -56,7 +56,8 @@ def serve(
     else:
         lock = "lets nobody in until `moovitamix keys create NAME` has made a key"
     console.print(
-        f"The API listens on [bold]http://{host}:{port}[/] (docs at /docs); it {lock}.\n"
+        f"The API listens on [bold]http://{host}:{port}[/] (for people at /, docs at /docs); it "
+        f"{lock}.\n"
         "Ctrl-C stops it."
     )
     figures = _shared_figures() if workers > 1 else None
