@@ -21,6 +21,7 @@ from moovitamix.commands.experiment import experiment
 from moovitamix.commands.exports import exports
 from moovitamix.commands.generations import generations
 from moovitamix.commands.keys import keys
+from moovitamix.commands.metrics import metrics
 from moovitamix.commands.models import models
 from moovitamix.commands.quarantine import quarantine
 from moovitamix.commands.serve import serve
@@ -332,6 +333,7 @@ for group in (
     serve,
     keys,
     drift,
+    metrics,
 ):
     cli.add_command(group)
 

@@ -149,6 +149,16 @@ class LakeStore:
         """
         return _in_utc(self._files.modified(self._path(name)))
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of all files by the first folder of their names; unfinished ones too."""
+        found: dict[str, int] = {}
+        if self._files.exists(self._root):
+            skip = len(self._path(""))
+            for path, told in self._files.find(self._root, detail=True).items():
+                folder = str(path)[skip:].partition("/")[0]
+                found[folder] = found.get(folder, 0) + int(told["size"])
+        return found
+
     def sweep(self, folder: str, *, older_than: timedelta) -> None:
         """Remove the unfinished files below a folder that writers who were killed have left.
 
