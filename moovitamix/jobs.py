@@ -100,8 +100,7 @@ class Jobs:
                 asset_selection=[dg.AssetKey(name) for name in only] if only else None,
                 raise_on_error=False,
             )
-        ran = result.dagster_run
-        keep_figures(Warehouse(), ran.run_id, job, result.all_events, meter.costs, ran.tags)
+        keep_figures(Warehouse(), result.run_id, job, result.all_events, meter.costs)
         if _was_interrupted(result):
             raise KeyboardInterrupt  # Dagster has made a failed run of it, as of any error
         faults = [] if result.success else _faults(result)

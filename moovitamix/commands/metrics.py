@@ -22,8 +22,7 @@ def metrics() -> None:
 def list_metrics() -> None:
     """All metrics with kind, labels and meaning, as the tables of docs/metrics.md."""
     from moovitamix.observe.metrics.api_families import API_FAMILIES
-    from moovitamix.observe.metrics.batch_families import BATCH_FAMILIES
-    from moovitamix.observe.metrics.registry import markdown
+    from moovitamix.observe.metrics.registry import BATCH_FAMILIES, markdown
 
     click.echo(markdown(API_FAMILIES) + "\n\n" + markdown(BATCH_FAMILIES))
 

@@ -32,7 +32,7 @@ load_figures = Table(
     Column("run_id", Text, primary_key=True, comment="Dagster's."),
     Column("table_name", Text, primary_key=True),
     Column("loaded_at", OurMoment, nullable=False, index=True),
-    Column("first_day", Date, nullable=False, comment="Of the days that the run was about."),
+    Column("first_day", Date, nullable=False, comment="Of the days that were published."),
     Column("last_day", Date, nullable=False),
     Column("rows", BigInteger, nullable=False, comment="In the table afterwards."),
     Column("new", BigInteger, nullable=False),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from moovitamix.ingest.request_times import RequestTimes
+    from moovitamix.warehouse.publish import Outcome
 
 Result = Literal["passed", "warned", "failed"]
 
@@ -33,19 +34,6 @@ class StepFigure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadFigure:
-    """What a publication did to a table; as the columns of `load_figures`, without the run's."""
-
-    table_name: str
-    first_day: date
-    last_day: date
-    rows: int
-    new: int
-    changed: int
-    withdrawn: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckFigure:
     """How a check went; as the columns of `check_figures`, without the run's."""
 
@@ -59,10 +47,9 @@ class CheckFigure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFigures:
-    """All that is kept of a run."""
+    """What is kept of a run when it ends."""
 
     steps: Sequence[StepFigure]
-    loads: Sequence[LoadFigure]
     checks: Sequence[CheckFigure]
 
 
@@ -144,12 +131,27 @@ def keep_run(connection: psycopg.Connection, run_id: str, job: str, figures: Run
     """Keep the figures of a run; what was kept of it before is replaced."""
     run = {"run_id": run_id, "job": job}
     with connection.cursor() as cursor:
-        for statement, rows in (
-            (_STEP, figures.steps),
-            (_LOAD, figures.loads),
-            (_CHECK, figures.checks),
-        ):
+        for statement, rows in ((_STEP, figures.steps), (_CHECK, figures.checks)):
             cursor.executemany(statement, [{**run, **asdict(row)} for row in rows])
+
+
+def keep_loads(connection: psycopg.Connection, run_id: str, outcome: Outcome) -> None:
+    """Keep what a publication did to each table, in its own transaction; of no day, nothing."""
+    days = outcome.published
+    for table, rows in outcome.rows.items() if days else ():
+        connection.execute(
+            _LOAD,
+            {
+                "run_id": run_id,
+                "table_name": table,
+                "first_day": min(days),
+                "last_day": max(days),
+                "rows": rows,
+                "new": outcome.inserted[table],
+                "changed": outcome.updated.get(table, 0),
+                "withdrawn": outcome.withdrawals.get(table, 0),
+            },
+        )
 
 
 def keep_request_times(connection: psycopg.Connection, times: RequestTimes) -> None:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _STATEMENT_TIMEOUT = "SET LOCAL statement_timeout = '5s'"
 
 
-@dataclass
+@dataclass(eq=False)
 class PlatformCollector(Collector):
     """The batch figures of a platform, for a registry of prometheus_client.
 

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from moovitamix.observe.drift_store import read_readings
-from moovitamix.observe.metrics import batch_families as families
+from moovitamix.observe.metrics import model_families as families
 from moovitamix.observe.metrics.samples import Read, Sample, end_of
 from moovitamix.observe.online import OnlineFigures, Share, online_figures
 

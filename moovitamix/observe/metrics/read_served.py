@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from moovitamix.errors import NothingToDo
-from moovitamix.observe.metrics import batch_families as families
+from moovitamix.observe.metrics import model_families as families
+from moovitamix.observe.metrics.batch_families import STORE_BYTES
 from moovitamix.observe.metrics.samples import Read, Sample, end_of
 from moovitamix.serve.generations import Generation, read_current, redis_answering
 
@@ -38,7 +39,7 @@ def read_cache(client: redis.Redis, prefix: str) -> tuple[list[Read], Generation
     """
     with redis_answering():
         held = cast("dict[str, int | dict[str, int]]", client.info("memory"))
-    found: list[Read] = [Sample(families.STORE_BYTES, ("redis", "all"), _used(held))]
+    found: list[Read] = [Sample(STORE_BYTES, ("redis", "all"), _used(held))]
     current = read_current(client, prefix)
     if current is not None:
         for moment, seconds in (

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import psycopg
 
 from moovitamix.errors import MoovitaMixError
 from moovitamix.observe.metrics.meter import Cost, StepMeter
@@ -64,7 +63,7 @@ class MeteredExecutor(dg.Executor):
                 yield event
         finally:
             run = plan_context.dagster_run
-            keep_figures(self._warehouse, run.run_id, run.job_name, kept, meter.costs, run.tags)
+            keep_figures(self._warehouse, run.run_id, run.job_name, kept, meter.costs)
 
 
 def metered(warehouse: Warehouse) -> dg.ExecutorDefinition:
@@ -105,7 +104,6 @@ def keep_figures(
     job: str,
     events: Iterable[dg.DagsterEvent],
     costs: Mapping[str, Cost],
-    tags: Mapping[str, str],
 ) -> None:
     """Keep the figures of a run that has ended.
 
@@ -115,8 +113,9 @@ def keep_figures(
         job: Its name.
         events: Of the run; see `run_figures`.
         costs: By step; empty: nothing was executed, and nothing is kept.
-        tags: Of the run.
     """
+    import psycopg
+
     from moovitamix.observe.metrics.run_figures import run_figures
     from moovitamix.observe.metrics.stages import stages
     from moovitamix.warehouse.figures import keep_run
@@ -125,7 +124,7 @@ def keep_figures(
         return
     try:
         with warehouse.connect() as connection:
-            keep_run(connection, run_id, job, run_figures(events, costs, tags, stages()))
+            keep_run(connection, run_id, job, run_figures(events, costs, stages()))
     except (MoovitaMixError, psycopg.Error) as error:
         logger.warning("The figures of run %s are lost: %s", run_id, type(error).__name__)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moovitamix.observe.metrics.api_families import API_FAMILIES
-from moovitamix.observe.metrics.batch_families import BATCH_FAMILIES
+from moovitamix.observe.metrics.batch_families import RUN_FAMILIES
 from moovitamix.observe.metrics.family import Family, Label
+from moovitamix.observe.metrics.model_families import MODEL_FAMILIES
 
+BATCH_FAMILIES = (*RUN_FAMILIES, *MODEL_FAMILIES)
 FAMILIES: tuple[Family, ...] = (*API_FAMILIES, *BATCH_FAMILIES)
 BY_NAME = {family.name: family for family in FAMILIES}
 

@@ -1,4 +1,4 @@
-"""What a run's events say in figures: rows made, rows loaded, checks passed.
+"""What a run's events say in figures: rows made, checks passed.
 
 Costs of steps come from `meter.py`; what is kept, and where, is told by `warehouse/figures.py`.
 """
@@ -6,14 +6,12 @@ Costs of steps come from `meter.py`; what is kept, and where, is told by `wareho
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
 
 import dagster as dg
 
 from moovitamix.observe.metrics.meter import Cost
 from moovitamix.observe.metrics.stages import Stages
-from moovitamix.partitions import days_of_run
-from moovitamix.warehouse.figures import CheckFigure, LoadFigure, Result, RunFigures, StepFigure
+from moovitamix.warehouse.figures import CheckFigure, Result, RunFigures, StepFigure
 
 # What an asset says that it made, the first that it names.
 _MADE = ("listens_staged", "rows_inserted", "staged_rows", "records", "keys", "dagster/row_count")
@@ -26,7 +24,6 @@ _BROKEN = ("unexpected", "broken", "rejected", "missing", "unknown_fields")
 def run_figures(
     events: Iterable[dg.DagsterEvent],
     costs: Mapping[str, Cost],
-    tags: Mapping[str, str],
     stages: Stages,
 ) -> RunFigures:
     """The figures of a run.
@@ -34,7 +31,6 @@ def run_figures(
     Args:
         events: All of the run, or those of materializations and checks.
         costs: By step.
-        tags: Of the run: they tell its days.
         stages: Of the code location.
     """
     # A range run tells the same counts once for each day: the last telling stands for all.
@@ -66,29 +62,8 @@ def run_figures(
             )
             for step, cost in costs.items()
         ],
-        loads=_loads(made, days_of_run(tags)),
         checks=list(checks.values()),
     )
-
-
-def _loads(
-    made: Mapping[str, tuple[str, Mapping[str, object]]], days: list[date] | None
-) -> list[LoadFigure]:
-    if not days:
-        return []
-    return [
-        LoadFigure(
-            table_name=table,
-            first_day=days[0],
-            last_day=days[-1],
-            rows=_count(metadata.get("dagster/row_count")) or 0,
-            new=_count(metadata["rows_inserted"]) or 0,
-            changed=_count(metadata.get("rows_updated")) or 0,
-            withdrawn=_count(metadata.get("rows_withdrawn_or_back")) or 0,
-        )
-        for table, (_, metadata) in made.items()
-        if "rows_inserted" in metadata
-    ]
 
 
 def _check(told: dg.AssetCheckEvaluation, stages: Stages) -> CheckFigure:

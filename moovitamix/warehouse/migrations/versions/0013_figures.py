@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.Column("table_name", sa.Text(), nullable=False),
         sa.Column("loaded_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column(
-            "first_day", sa.Date(), nullable=False, comment="Of the days that the run was about."
+            "first_day", sa.Date(), nullable=False, comment="Of the days that were published."
         ),
         sa.Column("last_day", sa.Date(), nullable=False),
         sa.Column("rows", sa.BigInteger(), nullable=False, comment="In the table afterwards."),
