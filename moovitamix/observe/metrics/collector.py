@@ -44,7 +44,7 @@ class PlatformCollector(Collector):
     warehouse: Warehouse
     cache: Cache
     lake: Lake
-    seconds: float = 10.0
+    seconds: float
     clock: Callable[[], float] = time.monotonic
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _read_at: float | None = None

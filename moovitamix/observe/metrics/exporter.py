@@ -11,11 +11,18 @@ from moovitamix.observe.metrics.collector import PlatformCollector
 from moovitamix.resources import Cache, Lake, Warehouse
 
 PORT = 9108
+FRESH_FOR = 10.0
 
 
 @contextmanager
 def exporting(
-    warehouse: Warehouse, cache: Cache, lake: Lake, host: str, port: int
+    warehouse: Warehouse,
+    cache: Cache,
+    lake: Lake,
+    host: str,
+    port: int,
+    *,
+    seconds: float = FRESH_FOR,
 ) -> Iterator[int]:
     """Answer `GET /metrics` until the block ends; the port that it listens on.
 
@@ -25,12 +32,13 @@ def exporting(
         lake: The files.
         host: Where to listen.
         port: 0: any that is free.
+        seconds: For so long what was read is told again, however many ask.
 
     Raises:
         OSError: When the port is taken.
     """
     registry = CollectorRegistry()
-    registry.register(PlatformCollector(warehouse, cache, lake))
+    registry.register(PlatformCollector(warehouse, cache, lake, seconds))
     server, thread = start_http_server(port, host, registry)
     try:
         yield server.server_port

@@ -45,6 +45,9 @@ class Metrics(Observer, Reads, Watcher, Listener):
         self._fold_in = _histogram(families.FOLD_IN, registry)
         self._fold_in_failures = _counter(families.FOLD_IN_FAILURES, registry)
         self._waiting = _gauge(families.FOLD_INS_WAITING, registry, "livesum")
+        _begin_at_zero(self._refused, families.REFUSED)
+        _begin_at_zero(self._failures, families.STORE_FAILURES)
+        _begin_at_zero(self._refresh_failures, families.SNAPSHOT_FAILURES)
         self._by_request: dict[tuple[str, str, int], Counter] = {}
         self._by_route: dict[tuple[str, str], Histogram] = {}
         self._hit, self._miss, self._damaged = (
@@ -130,6 +133,13 @@ class Metrics(Observer, Reads, Watcher, Listener):
 
 def _counter(family: Family, registry: CollectorRegistry) -> Counter:
     return Counter(family.name, family.help, family.label_names, registry=registry)
+
+
+def _begin_at_zero(counter: Counter, family: Family) -> None:
+    """Tell of what has not happened yet: the first time would not be seen as a growth else."""
+    (label,) = family.labels
+    for value in label.values:
+        counter.labels(value)
 
 
 def _histogram(family: Family, registry: CollectorRegistry) -> Histogram:

@@ -40,9 +40,10 @@ from moovitamix_tests.serve.http.serving import refreshed
 # A series by name and labels, and its value.
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
-USERS_A_DAY = 60
+USERS = 120
 TRACKS = 160
-_DAYS = 7
+# A week to learn from, a week to judge by.
+_DAYS = 15
 
 # Where nothing listens.
 NO_REDIS = "redis://127.0.0.1:1"
@@ -73,6 +74,7 @@ class Operated:
         cache: What is served.
         lake: The files.
         home: The folder of everything else.
+        source_url: What is pulled from.
         batch: Of the exporter: empty, after the good days, without stores, after the bad day.
         api: Of two APIs, before and after they were asked: with their stores, and without.
     """
@@ -81,6 +83,7 @@ class Operated:
     cache: Cache
     lake: Lake
     home: Path
+    source_url: str
     batch: list[Series] = field(default_factory=list)
     api: list[Series] = field(default_factory=list)
 
@@ -89,7 +92,7 @@ class Operated:
         from prometheus_client import CollectorRegistry, generate_latest
 
         registry = CollectorRegistry()
-        registry.register(PlatformCollector(self.warehouse, self.cache, self.lake))
+        registry.register(PlatformCollector(self.warehouse, self.cache, self.lake, 0))
         self.batch.append(series(generate_latest(registry).decode()))
 
     def build_api(self, *, keys: str | None = None, background: bool = False) -> Api:
@@ -114,14 +117,16 @@ def at(day: date) -> datetime:
 
 
 def fill(source: ReferenceSource, days: list[date]) -> None:
-    """Each day sixty users sign up and listen, by taste."""
+    """Sixty of a hundred and twenty users listen each day, by taste, and twenty who are new."""
     empty(source)
     chance = Random(7)
     source.tracks = [a_track(number, at(days[0])) for number in range(TRACKS)]
-    for number, day in enumerate(days):
-        for user in range(100 * number, 100 * number + USERS_A_DAY):
-            source.users.append(a_user(user, at(day)))
-            heard = chance.sample(range(user % 8, TRACKS, 8), 12)
+    source.users = [a_user(user, at(days[0])) for user in range(USERS)]
+    for number, day in enumerate(days, 1):
+        new = range(1_000 * number, 1_000 * number + 20)
+        source.users += [a_user(user, at(day)) for user in new]
+        for user in [*range(8), *chance.sample(range(8, USERS), 52), *new]:
+            heard = chance.choices(range(user % 8, TRACKS, 8), k=10)
             source.listens.append(a_listen(user, heard, at(day)))
     source.listens.append(a_listen(99_999, [1], at(days[0])))  # of nobody: quarantine
 
@@ -170,7 +175,7 @@ def operating(folder: Path, warehouse: Warehouse) -> Iterator[Operated]:
         stack.callback(get_settings.cache_clear)
         operated = Operated(
             warehouse, Cache(url=cache_url, namespace=warehouse.schema_name), Lake(url=lake_url),
-            folder / "home",
+            folder / "home", source.url,
         )  # fmt: skip
         fill(source, days)
         _story(operated, source, days, patch)
@@ -238,9 +243,8 @@ async def _ask(operated: Operated) -> None:
         assert taken.status_code == 202, taken.text
         moment = (now - timedelta(minutes=5)).replace(tzinfo=None).isoformat()
         heard = [
-            {"user_id": 100 * day + user, "items": [3], "created_at": moment, "updated_at": moment}
-            for day in range(2)
-            for user in range(USERS_A_DAY)
+            {"user_id": user, "items": [3], "created_at": moment, "updated_at": moment}
+            for user in range(USERS)
         ]  # more than are folded in at once
         assert (await client.post("/listens", json=heard)).status_code == 202
         await asyncio.to_thread(api.freshener.work)
@@ -254,6 +258,7 @@ async def _ask_without_stores(operated: Operated) -> None:
         Cache(url=NO_REDIS, namespace=operated.cache.prefix),
         operated.lake,
         operated.home,
+        operated.source_url,
     )
     down.read()
     operated.batch += down.batch
