@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from moovitamix.ingest.request_times import BUCKETS, RequestTimes
 from moovitamix.observe.metrics.batch_families import SOURCE_FAILURES, SOURCE_REQUESTS
 from moovitamix.observe.metrics.dimensions import dimension_of
-from moovitamix.observe.metrics.model_families import MODEL_QUALITY, TIERS
-from moovitamix.observe.metrics.read_models import read_models
+from moovitamix.observe.metrics.model_families import TIERS
 from moovitamix.observe.metrics.read_quality import reason_class
 from moovitamix.observe.metrics.read_runs import read_runs
 from moovitamix.observe.metrics.samples import Distribution, Sample, metrics_of
@@ -21,60 +20,6 @@ from moovitamix.resources import Warehouse
 from moovitamix.serve.http.answer import Tier
 from moovitamix.warehouse.expectations import STAGED_EXPECTATIONS
 from moovitamix.warehouse.figures import forget, keep_request_times
-from moovitamix_tests.observe.metrics.operated import Operated, last_days
-
-
-def test_a_publication_is_kept_by_table_with_its_days(operated: Operated) -> None:
-    days = last_days()
-    with operated.warehouse.connect() as connection:
-        found = connection.execute(
-            "SELECT first_day, last_day, new, rows FROM load_figures "
-            "WHERE table_name = 'listen_history' ORDER BY loaded_at"
-        ).fetchall()
-        rows = connection.execute("SELECT count(*) FROM listen_history").fetchone()
-    first, second = found
-    assert first[:2] == (days[0], days[-3])
-    assert second[:2] == (days[-2], days[-2]), "the blocked day is not told as published"
-    assert first[3] == first[2]
-    assert rows == (second[3],) == (first[2] + second[2],)
-
-
-def test_every_step_and_check_of_the_runs_is_kept(operated: Operated) -> None:
-    with operated.warehouse.connect() as connection:
-        steps = set(connection.execute("SELECT stage, step FROM step_figures").fetchall())
-        checks = dict(
-            connection.execute(
-                "SELECT DISTINCT ON (asset, check_name) asset || '.' || check_name, result "
-                "FROM check_figures ORDER BY asset, check_name, checked_at DESC"
-            ).fetchall()
-        )
-    assert {"ingest", "warehouse", "recommend", "serve", "observe", "upkeep"} == {
-        stage for stage, _ in steps
-    }
-    assert checks["staged_users.email_like"] == "warned"
-    assert checks["raw_tracks.fields_as_declared"] == "warned"
-    assert checks["raw_tracks.counts_add_up"] == "passed"
-
-
-def test_the_newest_other_version_that_was_judged_is_the_challenger(operated: Operated) -> None:
-    with operated.warehouse.connect() as connection:
-        connection.execute(
-            """INSERT INTO model_versions (status, algorithm, as_of, pull, matrix_fingerprint,
-                   parameters, metrics, verdict, artifact, code_version, run_id)
-               SELECT 'rejected', algorithm, as_of - 1, pull, matrix_fingerprint, parameters,
-                   metrics, 'worse', artifact, code_version, 'another' FROM model_versions"""
-        )
-        told = {
-            one.labels: one.value
-            for one in read_models(connection)
-            if isinstance(one, Sample) and one.family is MODEL_QUALITY
-        }
-        connection.rollback()
-    roles = {labels[0] for labels in told}
-    assert roles == {"champion", "challenger"}
-    assert 0 < told["champion", "candidate", "discovery", "ndcg"] <= 1
-    assert {labels[1] for labels in told} == {"candidate", "popularity"}
-
 
 requests = st.lists(
     st.lists(st.one_of(st.none(), st.floats(0.0001, 100.0)), max_size=5), min_size=1, max_size=6
