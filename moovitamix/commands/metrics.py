@@ -8,7 +8,8 @@ import click
 
 from moovitamix.commands.terms import console
 from moovitamix.errors import SettingsError
-from moovitamix.observe.metrics.exporter import PORT
+
+PORT = 9108
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 

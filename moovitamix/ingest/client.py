@@ -64,18 +64,14 @@ class SourceClient:
         url: The root of the source, without a slash at the end.
         token: What the source knows us by, where it asks.
         token_header: See `token_headers`.
-        times: Told how long each request took; None: nobody is.
+
+    Attributes:
+        times: How long requests took so far.
     """
 
-    def __init__(
-        self,
-        url: str,
-        token: str | None = None,
-        token_header: str | None = None,
-        times: RequestTimes | None = None,
-    ) -> None:
+    def __init__(self, url: str, token: str | None = None, token_header: str | None = None) -> None:
         self.url = url
-        self._times = times or RequestTimes()
+        self.times = RequestTimes()
         self._headers = token_headers(token, token_header)
         self._places = asyncio.Semaphore(CONCURRENT_REQUESTS)
 
@@ -144,9 +140,9 @@ class SourceClient:
                 began = time.perf_counter()
                 body = await self._ask(where)
         except (_PassingTrouble, SourceContractError):
-            self._times.failed(endpoint.name)
+            self.times.failed(endpoint.name)
             raise
-        self._times.took(endpoint.name, time.perf_counter() - began)
+        self.times.took(endpoint.name, time.perf_counter() - began)
         return body
 
     async def _ask(self, where: str) -> bytes:

@@ -72,11 +72,8 @@ def ensure_pull(
                 return kept
         # Asks and reads in four fifths of the processor time that asyncio's own loop takes.
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            erased, times = those_erased(warehouse, lake), RequestTimes()
-            try:
-                return runner.run(_pull(source.address(), lake, erased, log, times))
-            finally:  # a source that is slow, or does not answer, is what one wants to know of
-                _keep(warehouse, times, log)
+            erased = those_erased(warehouse, lake)
+            return runner.run(_pull(source.address(), lake, warehouse, erased, log))
 
 
 def _keep(warehouse: Warehouse, times: RequestTimes, log: Log) -> None:
@@ -92,22 +89,25 @@ def _keep(warehouse: Warehouse, times: RequestTimes, log: Log) -> None:
         log(f"How long the source took could not be kept: {type(error).__name__}")
 
 
-async def _pull(url: str, lake: LakeStore, erased: Erased, log: Log, times: RequestTimes) -> Pull:
+async def _pull(url: str, lake: LakeStore, warehouse: Warehouse, erased: Erased, log: Log) -> Pull:
     settings = get_settings()
     token = settings.source_token.get_secret_value() if settings.source_token else None
     log(f"Reading all of {url}")
     progress = _Progress(log)
-    async with SourceClient(url, token, settings.source_token_header, times) as client:
-        pull = await pull_source(
-            lake,
-            client,
-            spool=settings.spool,
-            clock=_present,
-            first_day=settings.first_day,
-            erased=erased,
-            on_progress=progress,
-            on_trouble=lambda trouble: log(f"Reading again, for {trouble}"),
-        )
+    async with SourceClient(url, token, settings.source_token_header) as client:
+        try:
+            pull = await pull_source(
+                lake,
+                client,
+                spool=settings.spool,
+                clock=_present,
+                first_day=settings.first_day,
+                erased=erased,
+                on_progress=progress,
+                on_trouble=lambda trouble: log(f"Reading again, for {trouble}"),
+            )
+        finally:  # a source that is slow, or does not answer, is what one wants to know of
+            _keep(warehouse, client.times, log)
     told = ", ".join(f"{n.distinct:,} {name}" for name, n in pull.counts.items())
     new = sum(n.stored for n in pull.counts.values())
     log(f"Read {told}; {new:,} records are new")

@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, start_http_server
 from moovitamix.observe.metrics.collector import PlatformCollector
 from moovitamix.resources import Cache, Lake, Warehouse
 
-PORT = 9108
 FRESH_FOR = 10.0
 
 

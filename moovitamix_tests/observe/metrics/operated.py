@@ -42,8 +42,8 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 USERS = 120
 TRACKS = 160
-# A week to learn from, a week to judge by.
-_DAYS = 15
+# Two days to learn from, a week to judge by, and two more.
+_DAYS = 11
 
 # Where nothing listens.
 NO_REDIS = "redis://127.0.0.1:1"
