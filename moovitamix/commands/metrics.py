@@ -41,9 +41,11 @@ def serve(host: str, port: int) -> None:
     from moovitamix.observe.metrics.exporter import exporting
     from moovitamix.resources import Cache, Lake, Warehouse
 
+    # Resolved once: a store that is stopped later is not to be started from here.
+    warehouse, cache = Warehouse(url=Warehouse().address()), Cache(url=Cache().address())
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # before threads: they inherit it
     try:
-        with exporting(Warehouse(), Cache(), Lake(), host, port) as listening:
+        with exporting(warehouse, cache, Lake(), host, port) as listening:
             console.print(
                 f"Figures are at [bold]http://{host}:{listening}/metrics[/]. Ctrl-C stops."
             )

@@ -154,6 +154,7 @@ CASES = {
     "MoovitamixNothingServed": Case(
         {
             m("exporter_up", 'store="redis"'): "1x200",
+            m("model_promoted_timestamp_seconds"): "1x200",
             m("generation_timestamp_seconds", 'moment="expires"'): "90000x5 stale",
         },
         5,
