@@ -14,7 +14,7 @@ import httpx
 from moovitamix.observe.metrics.collector import PlatformCollector
 from moovitamix.observe.metrics.exporter import exporting
 from moovitamix.resources import Cache, Lake, Warehouse
-from moovitamix_tests.observe.metrics.operated import NO_POSTGRES, NO_REDIS, series
+from moovitamix_tests.observe.metrics.platform import NO_POSTGRES, NO_REDIS, series
 
 
 def test_it_answers_with_all_stores_down_and_says_so() -> None:

@@ -25,14 +25,9 @@ from moovitamix.observe.metrics.registry import FAMILIES
 from moovitamix.observe.metrics.samples import Sample
 from moovitamix.resources import Source, Warehouse
 from moovitamix_tests.conftest import drop_schemas
-from moovitamix_tests.observe.metrics.operated import (
-    Operated,
-    Series,
-    last_days,
-    moved,
-    operating,
-)
+from moovitamix_tests.observe.metrics.operated import last_days, operating
 from moovitamix_tests.observe.metrics.panels import targets
+from moovitamix_tests.observe.metrics.platform import Operated, Series, moved
 from moovitamix_tests.observe.metrics.scraping import PATIENCE, answer, prometheus, until
 from moovitamix_tests.reference_source import serve_app
 

@@ -14,7 +14,7 @@ from moovitamix.definitions import build_defs
 from moovitamix.observe.metrics.meter import StepMeter
 from moovitamix.observe.metrics.recorder import metered
 from moovitamix.resources import Warehouse
-from moovitamix_tests.observe.metrics.operated import NO_POSTGRES
+from moovitamix_tests.observe.metrics.platform import NO_POSTGRES
 
 _MEBIBYTES = 64
 
