@@ -21,6 +21,7 @@ from moovitamix.commands.experiment import experiment
 from moovitamix.commands.exports import exports
 from moovitamix.commands.generations import generations
 from moovitamix.commands.keys import keys
+from moovitamix.commands.metrics import metrics
 from moovitamix.commands.models import models
 from moovitamix.commands.quarantine import quarantine
 from moovitamix.commands.report import report
@@ -334,6 +335,7 @@ for group in (
     keys,
     drift,
     report,
+    metrics,
 ):
     cli.add_command(group)
 

@@ -17,6 +17,7 @@ import moovitamix.serve.checks
 import moovitamix.warehouse.assets
 import moovitamix.warehouse.checks
 from moovitamix import automation, erasure_checks
+from moovitamix.observe.metrics.recorder import metered
 from moovitamix.progress import progress_logger
 from moovitamix.resources import default_resources
 
@@ -37,6 +38,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         resources: Replace those of a deployment by name (`source`, `lake`, `warehouse`,
             `cache`), as tests do.
     """
+    used = {**default_resources(), **(resources or {})}
     return dg.Definitions(
         assets=dg.load_assets_from_modules([assets for assets, _ in STAGES.values()]),
         asset_checks=dg.load_asset_checks_from_modules(
@@ -45,11 +47,11 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         jobs=automation.JOBS,
         schedules=automation.SCHEDULES,
         sensors=automation.SENSORS,
-        resources={**default_resources(), **(resources or {})},
+        resources=used,
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},
         # A process for each step would cost two to four seconds a step; work inside a step is
         # vectorized, so that one process is enough. Pools and a cluster's launcher still apply.
-        executor=dg.in_process_executor,
+        executor=metered(used["warehouse"]),
     )
 
 

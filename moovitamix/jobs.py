@@ -76,7 +76,9 @@ class Jobs:
         import dagster as dg
 
         from moovitamix.killed_runs import PROCESS_TAG, this_process
+        from moovitamix.observe.metrics.recorder import CommandMeter, keep_figures
         from moovitamix.progress import shown_on
+        from moovitamix.resources import Warehouse
 
         first, last = days or (None, None)
         tags = {PROCESS_TAG: this_process()}
@@ -84,7 +86,8 @@ class Jobs:
             tags["dagster/asset_partition_range_start"] = str(first)
             tags["dagster/asset_partition_range_end"] = str(last)
         definition = self._defs.resolve_job_def(job)
-        with shown_on(self._terminal):
+        meter = CommandMeter()
+        with shown_on(self._terminal), shown_on(meter):
             result = definition.execute_in_process(
                 instance=self._instance,
                 run_config={"loggers": {"progress": {}}, **(config or {})},
@@ -93,6 +96,7 @@ class Jobs:
                 asset_selection=[dg.AssetKey(name) for name in only] if only else None,
                 raise_on_error=False,
             )
+        keep_figures(Warehouse(), result.run_id, job, result.all_events, meter.costs)
         if _was_interrupted(result):
             raise KeyboardInterrupt  # Dagster has made a failed run of it, as of any error
         faults = [] if result.success else _faults(result)

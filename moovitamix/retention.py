@@ -1,8 +1,8 @@
 """What is kept for how long, and the one function that sees to it, after each load and every night.
 
 Settings say how long; what may go at all is told where it is kept: `ingest/prune.py` for pulls,
-`warehouse/quarantine.py`, `warehouse/told.py`, `warehouse/feedback.py`, `warehouse/exports.py`, and
-`erasure.py` for users whom the source does not have any more.
+`warehouse/quarantine.py`, `warehouse/told.py`, `warehouse/feedback.py`, `warehouse/exports.py`,
+`warehouse/figures.py`, and `erasure.py` for users whom the source does not have any more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from moovitamix.ingest.contract import USERS
 from moovitamix.ingest.erased import unfinished
 from moovitamix.ingest.prune import Pruned, is_prunable, prune_files
 from moovitamix.ingest.pulls import gone_keys, newest_pull
-from moovitamix.warehouse import feedback, quarantine
+from moovitamix.warehouse import feedback, figures, quarantine
 from moovitamix.warehouse.days import published_days
 from moovitamix.warehouse.exports import Passed, remove_expired
 from moovitamix.warehouse.told import forget_loaded
@@ -44,6 +44,7 @@ class Tidied:
         elsewhere: Exports that are too old, and not on this machine.
         told: Plays that the app had told, loaded long ago.
         shown: Impressions and clicks that were counted long ago.
+        figures: Rows of figures of runs, loads, checks and sizes of long ago.
     """
 
     users: int
@@ -54,6 +55,7 @@ class Tidied:
     elsewhere: int = 0
     told: int = 0
     shown: int = 0
+    figures: int = 0
 
     def __bool__(self) -> bool:
         """Whether there was anything."""
@@ -65,7 +67,8 @@ class Tidied:
             f"Removed {self.users:,} users who are gone from the source, {self.contents:,} "
             f"replaced contents, {self.files:,} files of old pulls, {self.quarantined:,} rows of "
             f"the quarantine, {self.told:,} plays that the app told and that are loaded, "
-            f"{self.shown:,} impressions and clicks, {self.exports:,} exports"
+            f"{self.shown:,} impressions and clicks, {self.figures:,} old figures, "
+            f"{self.exports:,} exports"
             + (f"; {self.elsewhere:,} old exports are not on this machine" * bool(self.elsewhere))
         )
 
@@ -79,6 +82,8 @@ def keep_house(
     on_wait: Callable[[], None] = lambda: None,
 ) -> Tidied:
     """Remove what is older than the settings allow. Waits for nobody when there is nothing.
+
+    What is left is measured, so that its growth can be told.
 
     Args:
         warehouse: The tables.
@@ -118,10 +123,14 @@ def keep_house(
         shown = feedback.forget_shown(
             connection, present - timedelta(days=settings.keep_feedback_days)
         )
+        forgotten = figures.forget(connection, present - timedelta(days=settings.keep_figures_days))
     old = Passed([], [])
     if settings.keep_exports_days is not None:
         with warehouse.connect() as connection:
             old = remove_expired(connection, timedelta(days=settings.keep_exports_days))
+    with warehouse.connect() as connection:
+        sizes = {folder: size for folder, (_, size) in lake.sizes().items()}
+        figures.keep_sizes(connection, present.date(), sizes)
     return Tidied(
         len(withdrawn),
         pruned.contents,
@@ -131,6 +140,7 @@ def keep_house(
         len(old.not_here),
         told.plays,
         shown,
+        forgotten,
     )
 
 

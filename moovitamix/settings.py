@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         ge=10,
         description="Impressions and clicks go then; their figures stay, and skips and hides too.",
     )
+    keep_figures_days: int = Field(
+        default=400,
+        ge=8,
+        description="Figures of runs, loads, checks and sizes go then: longer than a year.",
+    )
     keep_replaced_days: int = Field(
         default=90,
         ge=1,

@@ -31,6 +31,7 @@ VARIABLES = {
     "MOOVITAMIX_FIRST_DAY": ("2025-02-03", "first_day", date(2025, 2, 3)),
     "MOOVITAMIX_KEEP_EXPORTS_DAYS": ("30", "keep_exports_days", 30),
     "MOOVITAMIX_KEEP_ACTIVITY_DAYS": ("9", "keep_activity_days", 9),
+    "MOOVITAMIX_KEEP_FIGURES_DAYS": ("90", "keep_figures_days", 90),
     "MOOVITAMIX_KEEP_FEEDBACK_DAYS": ("30", "keep_feedback_days", 30),
     "MOOVITAMIX_KEEP_REPLACED_DAYS": ("7", "keep_replaced_days", 7),
     "MOOVITAMIX_ERASE_WITHDRAWN_AFTER_DAYS": ("3", "erase_withdrawn_after_days", 3),

@@ -6,6 +6,7 @@ What is in a page is told by `decode.py`; which pages make a pull, by `pull.py`.
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -17,6 +18,7 @@ import tenacity
 from moovitamix.errors import SourceContractError, SourceUnavailable
 from moovitamix.ingest.contract import PAGE_SIZE, Endpoint
 from moovitamix.ingest.decode import Page, decode_page
+from moovitamix.ingest.request_times import RequestTimes
 
 CONCURRENT_REQUESTS = 16
 ATTEMPTS = 6
@@ -62,10 +64,14 @@ class SourceClient:
         url: The root of the source, without a slash at the end.
         token: What the source knows us by, where it asks.
         token_header: See `token_headers`.
+
+    Attributes:
+        times: How long requests took so far.
     """
 
     def __init__(self, url: str, token: str | None = None, token_header: str | None = None) -> None:
         self.url = url
+        self.times = RequestTimes()
         self._headers = token_headers(token, token_header)
         self._places = asyncio.Semaphore(CONCURRENT_REQUESTS)
 
@@ -99,9 +105,9 @@ class SourceClient:
         where = f"{self.url}/{endpoint.name}?page={number}&size={PAGE_SIZE}"
         try:
             try:
-                body = await self._body(where)
+                body = await self._body(endpoint, where)
             except _PassingTrouble as trouble:
-                body = await self._patiently(where, trouble)
+                body = await self._patiently(endpoint, where, trouble)
         except _PassingTrouble as trouble:
             raise SourceUnavailable(
                 f"{where} gave no answer in {ATTEMPTS} tries; the last one: {trouble}. "
@@ -109,7 +115,7 @@ class SourceClient:
             ) from trouble
         return decode_page(endpoint, body, where=where)
 
-    async def _patiently(self, where: str, trouble: _PassingTrouble) -> bytes:
+    async def _patiently(self, endpoint: Endpoint, where: str, trouble: _PassingTrouble) -> bytes:
         """Try again, and again, after the first try has given trouble.
 
         The first try is made without tenacity: nearly all succeed, and it takes as long to ask
@@ -125,13 +131,24 @@ class SourceClient:
             with attempt:
                 if attempt.retry_state.attempt_number == 1:
                     raise trouble
-                return await self._body(where)
+                return await self._body(endpoint, where)
         raise trouble
 
-    async def _body(self, where: str) -> bytes:
+    async def _body(self, endpoint: Endpoint, where: str) -> bytes:
+        try:
+            async with self._places:  # waiting for one's turn is not the source's time
+                began = time.perf_counter()
+                body = await self._ask(where)
+        except (_PassingTrouble, SourceContractError):
+            self.times.failed(endpoint.name)
+            raise
+        self.times.took(endpoint.name, time.perf_counter() - began)
+        return body
+
+    async def _ask(self, where: str) -> bytes:
         refused = False
         try:
-            async with self._places, self._session.get(where) as answer:
+            async with self._session.get(where) as answer:
                 body = await answer.read()
                 if answer.status == 200:
                     return body

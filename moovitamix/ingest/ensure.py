@@ -9,13 +9,14 @@ from datetime import UTC, date, datetime
 
 import uvloop
 
-from moovitamix.errors import NothingToDo
+from moovitamix.errors import NothingToDo, StoreUnavailable
 from moovitamix.ingest.before import refuse_while_unfinished
 from moovitamix.ingest.client import SourceClient
 from moovitamix.ingest.erased import Erased
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import covering_pull, last_day_over, pull_source
 from moovitamix.ingest.pulls import Pull
+from moovitamix.ingest.request_times import RequestTimes
 from moovitamix.resources import Source, Warehouse
 from moovitamix.settings import get_settings
 
@@ -72,25 +73,41 @@ def ensure_pull(
         # Asks and reads in four fifths of the processor time that asyncio's own loop takes.
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             erased = those_erased(warehouse, lake)
-            return runner.run(_pull(source.address(), lake, erased, log))
+            return runner.run(_pull(source.address(), lake, warehouse, erased, log))
 
 
-async def _pull(url: str, lake: LakeStore, erased: Erased, log: Log) -> Pull:
+def _keep(warehouse: Warehouse, times: RequestTimes, log: Log) -> None:
+    """Keep how long the source took; no pull fails for that."""
+    import psycopg
+
+    from moovitamix.warehouse.figures import keep_request_times
+
+    try:
+        with warehouse.connect() as connection:
+            keep_request_times(connection, times)
+    except (StoreUnavailable, psycopg.Error) as error:
+        log(f"How long the source took could not be kept: {type(error).__name__}")
+
+
+async def _pull(url: str, lake: LakeStore, warehouse: Warehouse, erased: Erased, log: Log) -> Pull:
     settings = get_settings()
     token = settings.source_token.get_secret_value() if settings.source_token else None
     log(f"Reading all of {url}")
     progress = _Progress(log)
     async with SourceClient(url, token, settings.source_token_header) as client:
-        pull = await pull_source(
-            lake,
-            client,
-            spool=settings.spool,
-            clock=_present,
-            first_day=settings.first_day,
-            erased=erased,
-            on_progress=progress,
-            on_trouble=lambda trouble: log(f"Reading again, for {trouble}"),
-        )
+        try:
+            pull = await pull_source(
+                lake,
+                client,
+                spool=settings.spool,
+                clock=_present,
+                first_day=settings.first_day,
+                erased=erased,
+                on_progress=progress,
+                on_trouble=lambda trouble: log(f"Reading again, for {trouble}"),
+            )
+        finally:  # a source that is slow, or does not answer, is what one wants to know of
+            _keep(warehouse, client.times, log)
     told = ", ".join(f"{n.distinct:,} {name}" for name, n in pull.counts.items())
     new = sum(n.stored for n in pull.counts.values())
     log(f"Read {told}; {new:,} records are new")

@@ -137,6 +137,7 @@ def publication(
     """
     from moovitamix.ingest.contract import ENDPOINTS, TRACKS, USERS
     from moovitamix.ingest.pulls import gone_keys, newest_pull, rejected_on
+    from moovitamix.warehouse.figures import keep_loads
     from moovitamix.warehouse.publish import publish
     from moovitamix.warehouse.quarantine import resolve_mended
 
@@ -158,6 +159,7 @@ def publication(
             gone={one.name: gone_keys(store, one, newest) for one in (TRACKS, USERS)},
         )
         mended = resolve_mended(connection, store)
+        keep_loads(connection, context.run.run_id, outcome)
     context.log.info(
         f"Published {len(outcome.published)} days: "
         f"{outcome.inserted['listen_history']:,} new listens, "

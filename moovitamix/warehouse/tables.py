@@ -4,9 +4,9 @@ Here are the six published ones, and those that keep the books of loading them. 
 is in `registry_tables.py`, experiments in `experiment_tables.py`, the staging area in
 `staged_tables.py`, what the app tells at once in `activity_tables.py`, what people do with
 recommendations in `feedback_tables.py`, readings of drift in `drift_tables.py`, what people are
-told in `alert_tables.py`; whoever imports `metadata` from here has them all. Alembic's migrations
-build them, Dagster shows them as column schemas, the export reads their order. Tables without a
-schema live in the namespace's schema.
+told in `alert_tables.py`, figures of runs in `figure_tables.py`; whoever imports `metadata` from
+here has them all. Alembic's migrations build them, Dagster shows them as column schemas, the export
+reads their order. Tables without a schema live in the namespace's schema.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from moovitamix.warehouse import (
     drift_tables,
     experiment_tables,
     feedback_tables,
+    figure_tables,
     registry_tables,
     staged_tables,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "drift_tables",
     "experiment_tables",
     "feedback_tables",
+    "figure_tables",
     "metadata",
     "registry_tables",
     "staged_tables",

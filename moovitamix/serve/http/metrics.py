@@ -1,18 +1,21 @@
 """The API's figures for Prometheus: counted inline, with labels of few values.
 
-What is counted happens elsewhere; the names are told in `docs/serving.md`. With several workers,
-each writes to files that whichever is asked adds up (`PROMETHEUS_MULTIPROC_DIR`, set by
-`server.py` before this is imported).
+What is counted happens elsewhere; the metrics are declared in `observe/metrics/api_families.py`.
+With several workers, each writes to files that whichever is asked adds up
+(`PROMETHEUS_MULTIPROC_DIR`, set by `server.py` before this is imported).
 """
 
 from __future__ import annotations
 
 import os
 import time
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from moovitamix.observe.metrics import api_families as families
+from moovitamix.observe.metrics.family import Family
 from moovitamix.serve.http.breaker import State
 from moovitamix.serve.http.freshener import Listener
 from moovitamix.serve.http.reads import Observer
@@ -21,10 +24,7 @@ from moovitamix.serve.http.tiers import Reads
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-_KEYS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 _STATES: tuple[State, ...] = ("closed", "half-open", "open")
-PARTS = ("snapshot", "popular", "names", "removals", "model", "challenger")
 
 
 class Metrics(Observer, Reads, Watcher, Listener):
@@ -32,88 +32,24 @@ class Metrics(Observer, Reads, Watcher, Listener):
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "moovitamix_http_requests",
-            "Requests answered, by route, tier of the answer and status.",
-            ["route", "tier", "status"],
-            registry=registry,
-        )
-        self._duration = Histogram(
-            "moovitamix_http_request_duration_seconds",
-            "Time from the request's head to the end of the answer.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._refused = Counter(
-            "moovitamix_http_refused",
-            "Requests refused before they reached a route: key, scope, rate, size, time.",
-            ["reason"],
-            registry=registry,
-        )
-        self._reads = Counter(
-            "moovitamix_cache_reads",
-            "Values read from Redis: there, missing, or damaged or of an unknown version.",
-            ["result"],
-            registry=registry,
-        )
-        self._batch = Histogram(
-            "moovitamix_cache_batch_keys",
-            "Keys asked for in one round trip to Redis.",
-            buckets=_KEYS,
-            registry=registry,
-        )
-        self._failures = Counter(
-            "moovitamix_store_failures",
-            "Calls that a store did not answer.",
-            ["store"],
-            registry=registry,
-        )
-        self._breaker = Gauge(
-            "moovitamix_store_breaker_state",
-            "Of the circuit breaker: 0 closed, 1 half-open, 2 open.",
-            ["store"],
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
-        self._refreshed = Gauge(
-            "moovitamix_snapshot_timestamp_seconds",
-            "When a part of what the process holds was last known to be up to date.",
-            ["part"],
-            registry=registry,
-            multiprocess_mode="livemin",
-        )
-        self._refresh_failures = Counter(
-            "moovitamix_snapshot_failures",
-            "Attempts to bring a part of what the process holds up to date that failed.",
-            ["part"],
-            registry=registry,
-        )
-        self._folded = Counter(
-            "moovitamix_fold_ins",
-            "Users whose lists were made anew because something new was known of them.",
-            registry=registry,
-        )
-        self._fold_in = Histogram(
-            "moovitamix_fold_in_seconds",
-            "Time from the acknowledgement of a listen to the lists that know it; of a batch of "
-            "users that of who waited longest.",
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._fold_in_failures = Counter(
-            "moovitamix_fold_in_failures",
-            "Times when nobody could be folded in, for a store did not answer.",
-            registry=registry,
-        )
-        self._waiting = Gauge(
-            "moovitamix_fold_ins_waiting",
-            "Users whose lists are to be made anew.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
+        self._requests = _counter(families.REQUESTS, registry)
+        self._duration = _histogram(families.DURATION, registry)
+        self._refused = _counter(families.REFUSED, registry)
+        self._reads = _counter(families.CACHE_READS, registry)
+        self._batch = _histogram(families.CACHE_BATCH, registry)
+        self._failures = _counter(families.STORE_FAILURES, registry)
+        self._breaker = _gauge(families.BREAKER, registry, "livemax")
+        self._refreshed = _gauge(families.SNAPSHOT, registry, "livemin")
+        self._refresh_failures = _counter(families.SNAPSHOT_FAILURES, registry)
+        self._folded = _counter(families.FOLD_INS, registry)
+        self._fold_in = _histogram(families.FOLD_IN, registry)
+        self._fold_in_failures = _counter(families.FOLD_IN_FAILURES, registry)
+        self._waiting = _gauge(families.FOLD_INS_WAITING, registry, "livesum")
+        _begin_at_zero(self._refused, families.REFUSED)
+        _begin_at_zero(self._failures, families.STORE_FAILURES)
+        _begin_at_zero(self._refresh_failures, families.SNAPSHOT_FAILURES)
         self._by_request: dict[tuple[str, str, int], Counter] = {}
-        self._by_route: dict[str, Histogram] = {}
+        self._by_route: dict[tuple[str, str], Histogram] = {}
         self._hit, self._miss, self._damaged = (
             self._reads.labels(result) for result in ("hit", "miss", "damaged")
         )
@@ -133,9 +69,9 @@ class Metrics(Observer, Reads, Watcher, Listener):
             known = self._requests.labels(route, tier, str(status))
             self._by_request[route, tier, status] = known
         known.inc()
-        duration = self._by_route.get(route)
+        duration = self._by_route.get((route, tier))
         if duration is None:
-            duration = self._by_route[route] = self._duration.labels(route)
+            duration = self._by_route[route, tier] = self._duration.labels(route, tier)
         duration.observe(seconds)
 
     def refused(self, reason: str) -> None:
@@ -193,3 +129,34 @@ class Metrics(Observer, Reads, Watcher, Listener):
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # theirs
         return generate_latest(registry)
+
+
+def _counter(family: Family, registry: CollectorRegistry) -> Counter:
+    return Counter(family.name, family.help, family.label_names, registry=registry)
+
+
+def _begin_at_zero(counter: Counter, family: Family) -> None:
+    """Tell of what has not happened yet: the first time would not be seen as a growth else."""
+    (label,) = family.labels
+    for value in label.values:
+        counter.labels(value)
+
+
+def _histogram(family: Family, registry: CollectorRegistry) -> Histogram:
+    return Histogram(
+        family.name, family.help, family.label_names, buckets=family.buckets, registry=registry
+    )
+
+
+def _gauge(
+    family: Family,
+    registry: CollectorRegistry,
+    across_workers: Literal["livemax", "livemin", "livesum"],
+) -> Gauge:
+    return Gauge(
+        family.name,
+        family.help,
+        family.label_names,
+        registry=registry,
+        multiprocess_mode=across_workers,
+    )

@@ -1,0 +1,1 @@
+"""Tests of figures: what is measured, kept, told to Prometheus, drawn and alerted on."""
