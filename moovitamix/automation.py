@@ -238,6 +238,7 @@ def _is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
         dg.DagsterRunStatus.NOT_STARTED,
         dg.DagsterRunStatus.STARTING,
         dg.DagsterRunStatus.STARTED,
+        dg.DagsterRunStatus.CANCELING,
     ]
     return bool(instance.get_runs(dg.RunsFilter(job_name=job, statuses=unfinished), limit=1))
 

@@ -45,7 +45,7 @@ class Loaded:
         published: Days that are.
         blocked: Days that a check holds back, with the pull that they were judged on.
         awaited: Those of them whose verdict was accepted.
-        newest_pull: The newest one in what is published; None before the first.
+        newest_pull: The newest that a day was judged on, published or not; None before the first.
     """
 
     first: date
@@ -77,7 +77,8 @@ def load_due(loaded: Loaded, now: datetime, *, under_way: bool) -> Due | None:
     stretches = gaps(sorted(missing | {day for day in loaded.awaited if day <= last}))
     if not stretches:
         return None
-    first, last = stretches[0]
+    # The hours take turns: one that fails each time does not keep the others waiting for good.
+    first, last = stretches[now.hour % len(stretches)]
     span = f"{first}" if first == last else f"{first} to {last}"
     return Due(f"load:{first}:{last}:{_hour(now)}", f"Not loaded yet: {span}.", (first, last))
 
@@ -188,7 +189,7 @@ def training_due(
     """Whether a model has to be trained, and why.
 
     Once per champion, cause and cool-down: a training that fails, or whose model is refused, is
-    not asked for again before the cool-down is over.
+    not asked for again before the cool-down is over; with no champion at all, once in six hours.
 
     Args:
         champion: None when there is none.
@@ -202,7 +203,7 @@ def training_due(
     if under_way or newest_day is None:
         return None
     if champion is None:
-        return Due(f"train:none:{_hour(now)}", "There is no champion yet.")
+        return Due(f"train:none:{now:%Y-%m-%d}:{now.hour // 6}", "There is no champion yet.")
     if champion.pinned or champion.on_trial or newest_day <= champion.as_of:
         return None
     if last_training is not None and now - last_training < cool_down:

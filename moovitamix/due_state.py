@@ -44,7 +44,10 @@ def read_readings(connection: psycopg.Connection) -> tuple[Moment, Moment]:
 
 def read_loaded(connection: psycopg.Connection) -> Loaded:
     """Which days are in the tables."""
-    newest = connection.execute("SELECT max(pull) FROM published_days").fetchone()
+    newest = connection.execute(
+        "SELECT max(pull) FROM (SELECT pull FROM published_days "
+        "UNION ALL SELECT pull FROM blocked_days) AS judged"
+    ).fetchone()
     return Loaded(
         first=get_settings().first_day,
         published=published_days(connection),

@@ -50,17 +50,23 @@ def close_killed_runs(instance: dg.DagsterInstance) -> list[str]:
     Returns:
         The ids of the runs that were closed.
     """
-    closed = []
+    closed = close_stopped_commands(instance)
     unfinished = instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY))
     launched = [run for run in unfinished if PROCESS_TAG not in run.tags]
-    for run in unfinished:
-        noted = run.tags.get(PROCESS_TAG)
-        if noted is not None and not _is_alive(noted):
-            instance.report_run_canceled(run, "Its command line was stopped.")
-            closed.append(run.run_id)
     if launched and _is_only_here(instance) and not _has_daemon(Path(instance.root_directory)):
         for run in launched:
             instance.report_run_failed(run, "Its process ended together with Dagster's daemon.")
+            closed.append(run.run_id)
+    return closed
+
+
+def close_stopped_commands(instance: dg.DagsterInstance) -> list[str]:
+    """Cancel the runs of command lines that were killed on this machine; the ids of these."""
+    closed = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
+        noted = run.tags.get(PROCESS_TAG)
+        if noted is not None and not _is_alive(noted):
+            instance.report_run_canceled(run, "Its command line was stopped.")
             closed.append(run.run_id)
     return closed
 

@@ -51,6 +51,15 @@ def test_gaps_are_loaded_one_after_the_other() -> None:
     assert due.days == (date(2026, 11, 6), date(2026, 11, 8))
 
 
+def test_a_gap_that_cannot_be_loaded_does_not_keep_the_others_waiting_for_good() -> None:
+    found = replace(loaded(1, 21), published=days(1, 5) | days(9, 12) | days(15, 21))
+    asked = [load_due(found, NOW + timedelta(hours=hours), under_way=False) for hours in range(4)]
+    assert {due.days for due in asked if due is not None} == {
+        (date(2026, 11, 6), date(2026, 11, 8)),
+        (date(2026, 11, 13), date(2026, 11, 14)),
+    }
+
+
 def test_nothing_is_asked_for_while_days_are_being_loaded_or_all_are_there() -> None:
     assert load_due(loaded(1, 14), NOW, under_way=True) is None
     assert load_due(loaded(1, 21), NOW, under_way=False) is None

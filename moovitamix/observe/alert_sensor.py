@@ -70,8 +70,12 @@ def alerts(
     from moovitamix.observe.watch import post_of, watch
 
     context.log.addHandler(GelfHandler("code-location"))  # a logger that belongs to this look
+    from moovitamix.killed_runs import close_stopped_commands
+
     settings = get_settings()
     now = datetime.now(UTC)
+    # While a run counts as under way, nothing else is asked for.
+    close_stopped_commands(context.instance)
     runs = InstanceRuns(context.instance, _since(context.cursor, now))
     try:
         came = watch(

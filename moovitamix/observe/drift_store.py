@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 # Of the calibration: a file of another format, or of other rules, is made anew.
 _FORMAT = 1
 
-# A day that a later champion was trained on keeps what was read of it before.
+# A day that a later champion was trained on keeps what was read of it before; that it was read is
+# noted all the same.
 _WRITE = """
 INSERT INTO drift_readings (day, feature, model_version, as_of, pull, value, usual, warn, alarm,
     verdict, reason)
@@ -92,6 +93,7 @@ def write_readings(
                 *(one.value, *limits, one.verdict, one.reason),
             ),
         )
+    connection.execute("UPDATE drift_readings SET read_at = now() WHERE day = %s", (day,))
 
 
 def read_readings(connection: psycopg.Connection, day: date | None = None) -> StoredDay | None:

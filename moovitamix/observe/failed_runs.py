@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from moovitamix.observe.conditions import Condition
 
@@ -76,6 +76,22 @@ def condition_of(run: FailedRun, ui_url: str | None) -> Condition:
         link=f"{ui_url.rstrip('/')}/runs/{run.run_id}" if ui_url else None,
         runbook=_entry(run),
     )
+
+
+def once_each(conditions: Sequence[Condition]) -> list[Condition]:
+    """Of runs of a job that failed for the same cause again and again, the first.
+
+    Args:
+        conditions: As `condition_of` makes them.
+    """
+    first: dict[tuple[str, str, str], Condition] = {}
+    for one in sorted(conditions, key=_since):
+        first.setdefault((one.kind, job_of(one.key), one.text), one)
+    return list(first.values())
+
+
+def _since(condition: Condition) -> datetime:
+    return condition.since or datetime.max.replace(tzinfo=UTC)
 
 
 def is_told_by_days(run: FailedRun, blocked: Collection[date]) -> bool:

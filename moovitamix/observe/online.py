@@ -92,15 +92,15 @@ GROUP BY model_version, tier, arm
 _UNSETTLED = """
 SELECT day
 FROM (
-    SELECT day, max(taken_at) AS taken_at FROM feedback
-    WHERE day > %(today)s::date - %(open_days)s AND day <= %(today)s
-    GROUP BY day
+    SELECT day, max(taken_at) AS taken_at, bool_or(kind = 'impression') AS shown FROM feedback
+    WHERE day <= %(today)s GROUP BY day
 ) AS taken
 LEFT JOIN (SELECT day, min(counted_at) AS counted_at FROM online_figures GROUP BY day) AS counted
     USING (day)
-WHERE counted_at IS NULL
-    OR counted_at < taken_at
-    OR counted_at < day + %(settled_after_days)s
+WHERE counted_at IS NULL AND shown  -- however long ago: nobody may have counted for weeks
+    OR day > %(today)s::date - %(open_days)s AND (counted_at IS NULL
+        OR counted_at < taken_at
+        OR counted_at < day + %(settled_after_days)s)
 ORDER BY day
 """
 

@@ -30,6 +30,14 @@ LEAST_DAYS_BEFORE = 3
 
 _ONE_DAY = timedelta(days=1)
 
+REDIS_DOWN = Condition(
+    key="redis_down",
+    kind="redis_down",
+    title="Redis does not answer",
+    text="No list is read, and none is published or renewed: the app gets what is worked out live, "
+    "or what is popular. `moovitamix doctor` tells more.",
+)
+
 
 @dataclass(frozen=True)
 class Served:

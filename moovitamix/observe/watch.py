@@ -6,7 +6,7 @@ leaves the rest of the look as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -19,6 +19,7 @@ from moovitamix.observe.failed_runs import FailedRun
 from moovitamix.recommend import registry
 from moovitamix.serve.generations import Generation, read_current
 from moovitamix.settings import Settings
+from moovitamix.warehouse.acceptance import awaited_days
 from moovitamix.warehouse.days import blocked_days, published_days
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def conditions(
     """
     held_back = blocked_days(connection)
     return [
-        *_of_runs(connection, runs, held_back, post, now),
+        *_of_runs(connection, runs, {*held_back, *awaited_days(connection)}, post, now),
         *_of_stores(connection, current, held_back, post, now, present),
     ]
 
@@ -152,7 +153,7 @@ def _current(cache: Cache, tell: Callable[[str], None]) -> tuple[Generation | No
 def _of_runs(
     connection: psycopg.Connection,
     runs: Runs,
-    held_back: Mapping[date, Sequence[str]],
+    held_back: Collection[date],
     post: Post,
     now: datetime,
 ) -> list[Condition]:
@@ -167,7 +168,7 @@ def _of_runs(
     good = {job: ended for job in sorted(jobs) if (ended := runs.last_success(job)) is not None}
     failures = failed_runs.still_open(every, good, now)
     # Seen before and over by now: entering it again is refused, for each run is told once.
-    return [*failures, *failed_runs.source_trouble(failures)]
+    return [*failed_runs.once_each(failures), *failed_runs.source_trouble(failures)]
 
 
 def _of_stores(
@@ -190,4 +191,6 @@ def _of_stores(
     if current is not None:
         version, promoted = (champion.version, champion.promoted_at) if champion else (None, None)
         found += standing.served(standing.Served(current[0], version, promoted), now)
+    else:
+        found.append(standing.REDIS_DOWN)
     return found

@@ -52,15 +52,16 @@ def upkeep(
     """
     if champion is None:
         return Upkeep(None, "", "There is no champion yet: `moovitamix run` trains one.")
+    hour = f"{now:%Y-%m-%dT%H}"
+    left = None if current is None else current.expires_at - now
+    # First of all: a publication may hang, or fail each time it is asked for.
+    if current is not None and left is not None and left < RENEW_BELOW:
+        why = f"{current.name} would expire in {left.total_seconds() / 3600:.1f} h: renew it."
+        return Upkeep("renew", f"renew:{current.name}:{hour}", why)
     if under_way:
         return Upkeep(None, "", "A publication is under way.")
-    hour = f"{now:%Y-%m-%dT%H}"
     if current is None:
         return Upkeep("publish", f"publish:{champion}:{hour}", "Nothing is served: publish again.")
     if news is not None and not loading:
         return Upkeep("publish", f"publish:{champion}:{current.name}:{hour}", news)
-    left = current.expires_at - now
-    if left < RENEW_BELOW:
-        why = f"{current.name} would expire in {left.total_seconds() / 3600:.1f} h: renew it."
-        return Upkeep("renew", f"renew:{current.name}:{hour}", why)
     return Upkeep(None, "", f"{current.name} is served until {current.expires_at:%Y-%m-%d %H:%M}.")

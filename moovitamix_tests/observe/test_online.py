@@ -132,6 +132,18 @@ def test_a_day_may_be_counted_again_and_late_events_come_in(warehouse: Warehouse
     assert of_all.by == ()
 
 
+def test_days_that_nobody_counted_are_counted_however_late(warehouse: Warehouse) -> None:
+    tell(
+        warehouse,
+        (1, 10, "impression", hours(0), 3, "popular"),
+        (1, 10, "click", hours(24), 3, "popular"),  # of a day on which nothing was shown
+    )
+    with warehouse.connect() as connection:
+        assert unsettled_days(connection, date(2026, 12, 25)) == [DAY]
+        count_unsettled(connection, date(2026, 12, 25))
+        assert unsettled_days(connection, date(2026, 12, 25)) == []
+
+
 def test_without_an_impression_there_are_no_figures(warehouse: Warehouse) -> None:
     tell(warehouse, (1, 10, "click", hours(0), 3, "popular"))
     assert counted(warehouse, DAY) == counted(warehouse, DAY, by=()) == []

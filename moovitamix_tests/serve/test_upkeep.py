@@ -53,7 +53,16 @@ def test_what_is_gone_is_published_again_and_asked_for_once_an_hour() -> None:
     assert upkeep(None, 3, NOW, under_way=False).need == "publish"
 
 
-@pytest.mark.parametrize("left", [None, HOUR])
+@pytest.mark.parametrize("news", [None, "A newer day is there."])
+@pytest.mark.parametrize("under_way", [False, True])
+def test_what_is_about_to_expire_is_renewed_even_while_publications_hang_or_fail(
+    news: str | None, under_way: bool
+) -> None:
+    needed = upkeep(served(HOUR), 3, NOW, under_way=under_way, news=news)
+    assert needed.need == "renew"
+
+
+@pytest.mark.parametrize("left", [None, 20 * HOUR])
 def test_nothing_is_asked_for_while_a_publication_is_under_way_or_nobody_can_be_served(
     left: timedelta | None,
 ) -> None:

@@ -196,6 +196,32 @@ def test_a_run_that_fails_for_a_blocked_day_alone_is_told_by_the_day(
     assert f"run_failed:ingest_day:{run_id}" in world.open
 
 
+def test_what_fails_again_for_the_same_cause_is_one_alert_until_it_succeeds(
+    sensor: Sensor, instance: dg.DagsterInstance, world: World, hook: Hook
+) -> None:
+    first = run(instance, "postgres")
+    for _ in range(3):
+        sensor.tick()
+        run(instance, "postgres")
+    sensor.tick()
+    assert world.open == [f"run_failed:ingest_day:{first}"]
+    assert len(hook.messages) == 1
+    run(instance)
+    sensor.tick()
+    assert world.open == []
+
+
+def test_a_blocked_day_whose_verdict_was_accepted_is_not_told_as_a_failed_run(
+    sensor: Sensor, instance: dg.DagsterInstance, world: World
+) -> None:
+    world.block(20)
+    run(instance, "blocked", day=20)
+    sensor.tick()
+    world.write("UPDATE blocked_days SET accepted_at = now(), accepted_by = 'somebody'")
+    sensor.tick()
+    assert world.open == []
+
+
 def test_a_source_that_is_gone_again_is_told_until_a_pull_succeeds(
     sensor: Sensor, instance: dg.DagsterInstance, world: World
 ) -> None:

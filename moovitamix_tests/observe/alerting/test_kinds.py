@@ -188,8 +188,18 @@ def test_a_redis_that_is_down_neither_ends_nor_raises_what_is_told_of_lists(
     served.cache = Cache(url="redis://127.0.0.1:1", namespace=PREFIX)
     served.block(20)
     served.look(2 * HOUR)
-    assert served.open == ["day_blocked:2026-11-20", "nothing_served"]
+    assert served.open == ["day_blocked:2026-11-20", "nothing_served", "redis_down"]
     assert any("Whether lists are served cannot be told" in one for one in served.told)
+
+
+def test_that_redis_is_down_is_told_until_it_answers(served: World) -> None:
+    there = served.cache
+    served.cache = Cache(url="redis://127.0.0.1:1", namespace=PREFIX)
+    served.look(HOUR)
+    assert served.open == ["redis_down"]
+    served.cache = there
+    served.look(2 * HOUR)
+    assert served.open == []
 
 
 def wait(world: World, count: int, *, since: datetime) -> None:

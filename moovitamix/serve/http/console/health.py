@@ -30,6 +30,7 @@ _OF_KIND: dict[Kind, tuple[str, ...]] = {
     "quarantine_growing": ("warehouse",),
     "lists_expiring": ("serve",),
     "nothing_served": ("serve",),
+    "redis_down": ("serve",),
     "drift": ("observe",),
 }
 _OF_JOB = {
@@ -41,7 +42,15 @@ _OF_JOB = {
 
 # What is asked here, now; of the other kinds, the book of alerts is taken at its word.
 _ASKED: frozenset[Kind] = frozenset(
-    {"day_blocked", "day_late", "quarantine_growing", "drift", "lists_expiring", "nothing_served"}
+    {
+        "day_blocked",
+        "day_late",
+        "quarantine_growing",
+        "drift",
+        "lists_expiring",
+        "nothing_served",
+        "redis_down",
+    }
 )
 
 
