@@ -41,9 +41,10 @@ def refused() -> dg.MaterializeResult[Any]:
 
 
 @pytest.fixture
-def instance(graylog: Receiver) -> Iterator[dg.DagsterInstance]:
+def instance(graylog: Receiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """With the logs of an embedded home."""
     del graylog
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
     written = msgspec.yaml.decode((dagster_home.prepare() / "dagster.yaml").read_bytes())
     logs = {**written["python_logs"], "managed_python_loggers": ["moovitamix"]}
     overrides = {"python_logs": logs}
