@@ -50,7 +50,11 @@ def needs(
         model: The champion.
         cache_fault: Why the cache could not be looked at; None: it could.
     """
-    found = [_of_condition(one) for one in conditions if one.nature != "announced"]
+    found = [
+        _of_condition(one)
+        for one in conditions
+        if one.nature != "announced" and (one.kind != "redis_down" or cache_fault is None)
+    ]
     if cache_fault is not None:
         found.append(
             Need(
