@@ -32,31 +32,6 @@ os.environ["MOOVITAMIX_FIRST_DAY"] = FIRST_DAY.isoformat()
 SOURCE_NOW = datetime(2026, 11, 21, 12)  # noqa: DTZ001
 
 
-# Begun first, so that no process is left with one of them while the others have nothing to do.
-_LONG = (
-    "test_kills",
-    "test_month",
-    "test_stopped",
-    "test_mirror",
-    "test_first_run",
-    "test_existing_servers",
-    "test_days",
-    "test_operated",
-    "test_stack",
-    "test_any_telling",
-    "test_dev",
-    "test_any_history",
-    "test_durability",
-    "test_exports",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first; the others as they are found."""
-    places = {name: place for place, name in enumerate(_LONG)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
-
-
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Only the first day is set, and a home of the test's own; settings are read anew."""
