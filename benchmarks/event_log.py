@@ -72,7 +72,7 @@ def _chain(length: int) -> dg.JobDefinition:
 @dg.logger
 def _quiet(_: dg.InitLoggerContext) -> logging.Logger:
     # Not by `getLogger`: one that is known by name would pass on to the root's handlers.
-    return logging.Logger("quiet", logging.CRITICAL)  # noqa: LOG001
+    return logging.Logger("quiet", logging.CRITICAL)  # noqa: LOG001 - see above
 
 
 def _time_of_run(

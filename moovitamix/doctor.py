@@ -208,7 +208,7 @@ def _source(settings: Settings) -> str:
         running = services.running()["demo source"]
         return f"demonstration, {'running' if running else 'not running; started when needed'}"
     # Whatever scheme the settings name is asked: they are the operator's own.
-    request = urllib.request.Request(f"{settings.source_url.rstrip('/')}/tracks?page=1&size=1")  # noqa: S310
+    request = urllib.request.Request(f"{settings.source_url.rstrip('/')}/tracks?page=1&size=1")  # noqa: S310 - see above
     from moovitamix.ingest.client import token_headers
     from moovitamix.ingest.contract import TRACKS
     from moovitamix.ingest.decode import decode_page

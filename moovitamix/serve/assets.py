@@ -72,14 +72,15 @@ def generation(
             whole = publish_version(warehouse, client, cache.prefix, champion, matrix, tell)
         del champion, matrix  # the challenger needs the memory
         told = republish_experiment(warehouse, store, client, cache.prefix, tell)
-    context.log.info(told)
+    if told:
+        context.log.info(told)
     published = whole.publication
     by_tier = {f"users by {tier}": count for tier, count in published.users_by_tier.items()}
     more: dict[str, int | str] = {**by_tier, "keys with repeats": published.repeats.keys}
     more["hidden tracks"] = whole.hidden
     more["new releases"] = whole.releases
     more["users with newer listens"] = whole.caught_up
-    more["experiment"] = told
+    more["experiment"] = told or "none runs"
     yield _materialized("user_top_n", published, published.users, more)
     yield _materialized("similar_tracks", published, published.tracks)
     yield _materialized("popular_tracks", published, published.popular)

@@ -163,7 +163,7 @@ def republish_experiment(
     answered from its last generation while that lives, then by the champion.
 
     Returns:
-        What was done, in a sentence.
+        What was done, in a sentence; empty where no experiment runs.
 
     Raises:
         StoreUnavailable: When Postgres does not answer.
@@ -172,7 +172,7 @@ def republish_experiment(
         found = experiments.running(connection)
     if found is None:
         withdraw_experiment(client, prefix)
-        return "No experiment runs."
+        return ""
     try:
         generation = publish_challenger(warehouse, lake, client, prefix, found.challenger, tell)
         if not _serve(warehouse, client, prefix, found, generation):

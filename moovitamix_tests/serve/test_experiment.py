@@ -293,7 +293,7 @@ def test_a_publication_without_an_experiment_withdraws_what_is_left_of_one(
             connection, begun, verdict="cannot tell", reason="", figures={}, by="Zoë"
         )
     assert read_experiment(valkey, NAMESPACE) is not None  # killed before it was withdrawn
-    assert republish(warehouse, files, valkey) == "No experiment runs."
+    assert republish(warehouse, files, valkey) == ""
     assert read_experiment(valkey, NAMESPACE) is None
 
 

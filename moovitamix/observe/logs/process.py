@@ -111,7 +111,7 @@ class GelfHandler(logging.Handler):
                 found.send(entry)
         except Exception as error:  # noqa: BLE001 - a log that fails must not fail what it tells of
             # Not by `handleError`, which would print the record.
-            print(f"A log message was not shipped: {type(error).__name__}", file=sys.stderr)  # noqa: T201
+            print(f"A log message was not shipped: {type(error).__name__}", file=sys.stderr)  # noqa: T201 - logging is what failed
 
     def flush(self) -> None:
         """Nothing: Dagster calls it for all handlers it finds, and would wait for the server."""

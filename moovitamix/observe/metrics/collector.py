@@ -77,8 +77,8 @@ class PlatformCollector(Collector):
         for store, ask in stores.items():
             try:
                 found = ask()
-            # Drivers have errors of their own, those of object stores too; a scrape survives all.
-            except Exception as error:  # noqa: BLE001
+            # Drivers have errors of their own, those of object stores too.
+            except Exception as error:  # noqa: BLE001 - a scrape survives all
                 logger.warning("%s does not tell its figures: %s", store, type(error).__name__)
                 read.append(Sample(families.EXPORTER_UP, (store,), 0))
             else:

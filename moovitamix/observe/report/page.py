@@ -57,7 +57,8 @@ def render(report: Report, *, runbook: str) -> str:
 
 def _breakable(name: str) -> Markup:
     """A long name that may be broken where its words end."""
-    return Markup(str(escape(name)).replace("_", "_<wbr>").replace(".", ".<wbr>"))  # noqa: S704
+    escaped = str(escape(name))
+    return Markup(escaped.replace("_", "_<wbr>").replace(".", ".<wbr>"))  # noqa: S704 - escaped above
 
 
 def _marked(text: str) -> Markup:

@@ -25,7 +25,7 @@ _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     float: st.floats(-1e12, 1e12, allow_nan=False),
     bool: st.booleans(),
     date: st.dates(date(2026, 1, 1), date(2029, 12, 31)),
-    datetime: st.datetimes(datetime(2026, 1, 1), datetime(2029, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    datetime: st.datetimes(datetime(2026, 1, 1), datetime(2029, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - with its zone beside it
     types.NoneType: st.none(),
 }
 

@@ -164,17 +164,17 @@ def test_nothing_of_the_table_of_users_is_on_any_page_and_the_log_does_not_know_
         app = api.app.app
 
         async def spying(scope: dict[str, object], *rest: object) -> None:
-            await app(scope, *rest)  # type: ignore[arg-type]
+            await app(scope, *rest)  # type: ignore[arg-type]  # ASGI, passed on
             noted.append(scope["noted"])
 
-        api.app.app = spying  # type: ignore[assignment]
+        api.app.app = spying  # type: ignore[assignment]  # an application
         for path in PAGES:
             page = await client.get(f"{HERE}{path}")
             assert not re.search("xenia|quorra|xq@|unheard", page.text, re.IGNORECASE)
-        assert [one.route for one in noted] == [  # type: ignore[attr-defined]
+        assert [one.route for one in noted] == [  # type: ignore[attr-defined]  # a `Noted`
             re.sub(r"/\d+", "/{id}", path.partition("?")[0]) for path in PAGES
         ]
-        assert noted[2].user == USER  # type: ignore[attr-defined]
+        assert noted[2].user == USER  # type: ignore[attr-defined]  # a `Noted`
 
     with_client(fresh.stores, fresh.home, ask)
 
