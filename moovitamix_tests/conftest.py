@@ -31,8 +31,8 @@ os.environ["MOOVITAMIX_FIRST_DAY"] = FIRST_DAY.isoformat()
 # The newest moment in the session's source.
 SOURCE_NOW = datetime(2026, 11, 21, 12)  # noqa: DTZ001
 
-# Files that take longest, by what CI needed: they begin first, so that no process is left alone with
-# one of them at the end. One that is missing here costs time and nothing else.
+# Files that take longest, by what CI needed: they begin first, so that no process is left alone
+# with one of them at the end. One that is missing here costs time and nothing else.
 _LONGEST_FIRST = (
     "test_existing_servers.py",
     "test_first_run.py",
