@@ -18,6 +18,7 @@ import polars as pl
 
 from moovitamix.durations import parse_duration
 from moovitamix.ingest.lake import LakeStore
+from moovitamix.recommend.als import AlsParameters
 from moovitamix.recommend.configuration import Configuration
 from moovitamix.recommend.evaluate import evaluate
 from moovitamix.recommend.evaluation import EvaluationRules
@@ -26,6 +27,11 @@ from moovitamix.recommend.matrix import INTERACTIONS
 from moovitamix.recommend.tuning.outcome import Budget
 from moovitamix.recommend.tuning.search import tune
 from moovitamix.recommend.tuning.validation import cut_validation
+
+# What implicit 0.7 fits by when it is told nothing.
+LIBRARY = Configuration(
+    als=AlsParameters(factors=100, alpha=1.0, regularization=0.01, iterations=15)
+)
 
 
 def main() -> None:
@@ -36,6 +42,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, help="budget of trials, on top of that of time")
     parser.add_argument("--test-days", type=int, default=7)
     parser.add_argument("--seed", type=int, default=20260901)
+    parser.add_argument(
+        "--library", action="store_true", help="begin with implicit's defaults instead of ours"
+    )
     parser.add_argument("--lake", help="keep the trials in this lake, and go on with them")
     asked = parser.parse_args()
 
@@ -57,13 +66,14 @@ def main() -> None:
     def on_test(configuration: Configuration) -> str:
         return sentence(evaluate(plays, as_of, configuration.matrix, configuration.als, rules))
 
-    print(f"defaults: {on_test(Configuration())}", flush=True)
+    first = LIBRARY if asked.library else Configuration()
+    print(f"begun with: {on_test(first)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         lake = LakeStore(asked.lake or Path(folder).as_uri())
         began = perf_counter()
         tuned = tune(
             validation,
-            Configuration(),
+            first,
             Budget(time=asked.tune, trials=asked.trials),
             lake,
             seed=asked.seed,
