@@ -12,11 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Literal
+
+from moovitamix.settings import get_settings
 
 if TYPE_CHECKING:
     import psycopg
+
+    from moovitamix.resources import Warehouse
 
 By = Literal["day", "model_version", "tier", "arm"]
 
@@ -215,6 +219,14 @@ def online_figures(
         In ascending order of `by`; empty when nothing was shown.
     """
     return list(_read(connection, first, last, tuple(by)))
+
+
+def lately(warehouse: Warehouse, days: int = 28) -> list[OnlineFigures]:
+    """What became of the impressions of the last days that are over, by model version."""
+    yesterday = get_settings().present().date() - timedelta(days=1)
+    with warehouse.connect() as connection:
+        first = yesterday - timedelta(days=days - 1)
+        return online_figures(connection, first, yesterday, ("model_version",))
 
 
 def _read(

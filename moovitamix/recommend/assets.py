@@ -239,6 +239,7 @@ def champion_model(
 
     At the end, files of old versions are removed, and MLflow is told where it is configured.
     """
+    from moovitamix.observe.online import lately
     from moovitamix.recommend import mirror, prune, training, verdict
 
     champion, decision = training.settle_candidate(warehouse, context.run.run_id)
@@ -265,6 +266,9 @@ def champion_model(
             "reason": decision.reason,
             "why": dg.MetadataValue.md(verdict.markdown(decision)),
             "criteria": dg.MetadataValue.json([asdict(one) for one in decision.criteria]),
+            "online, last 28 days": dg.MetadataValue.md(
+                verdict.online_markdown(lately(warehouse), champion.version)
+            ),
             "old_files_removed": removed,
             **({"mlflow": mirrored.told} if mirrored is not None else {}),
         }

@@ -154,6 +154,16 @@ def covers(evaluation: Judged, ranker: str) -> Criterion:
     return _criterion(name, own, bound, own.value >= least, least)
 
 
+def not_lost_with_users(lost: str | None) -> Criterion:
+    """Its configuration has not lost an experiment: what users do outweighs what is predicted.
+
+    Args:
+        lost: How it lost one against the champion's configuration; None: it did not.
+    """
+    bound = "no experiment that it lost"
+    return Criterion("experiments with users", lost or "none lost", bound, lost is None)
+
+
 def gain(evaluation: Judged, ranker: str, task: str = DISCOVERY) -> Figure | None:
     """NDCG of the candidate less that of a ranker; None when it was not judged."""
     return evaluation.differences.get(task, {}).get(ranker)

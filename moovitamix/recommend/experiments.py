@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from moovitamix.errors import NothingToDo
 from moovitamix.recommend import registry
+from moovitamix.recommend.likeness import same_configuration
 from moovitamix.recommend.registry import ModelVersion
 
 if TYPE_CHECKING:
@@ -37,6 +38,15 @@ _CLOSE = """
 UPDATE experiments
 SET stopped_at = now(), stopped_by = %s, verdict = %s, reason = %s, figures = %s
 WHERE id = %s AND stopped_at IS NULL
+"""
+
+_LOST = """
+SELECT experiments.id, stopped_at::date, champion.parameters, challenger.parameters
+FROM experiments
+JOIN model_versions AS champion ON champion.version = experiments.champion
+JOIN model_versions AS challenger ON challenger.version = experiments.challenger
+WHERE experiments.verdict = 'champion better'
+ORDER BY experiments.id DESC
 """
 
 _NONE_RUNS = "No experiment runs: `moovitamix experiment start V` begins one."
@@ -84,6 +94,21 @@ def require_running(connection: psycopg.Connection) -> Experiment:
     if found is None:
         raise NothingToDo(_NONE_RUNS)
     return found
+
+
+def lost_by(
+    connection: psycopg.Connection, candidate: ModelVersion, champion: ModelVersion
+) -> str | None:
+    """How a candidate's configuration last lost an experiment against the champion's; or None.
+
+    Versions come and go with their data: it is the configurations that were tried.
+    """
+    for number, day, kept, tried in connection.execute(_LOST):
+        if same_configuration(tried, candidate.parameters) and same_configuration(
+            kept, champion.parameters
+        ):
+            return f"lost experiment {number}, which ended on {day}"
+    return None
 
 
 def opponents(connection: psycopg.Connection, challenger: int) -> tuple[ModelVersion, ModelVersion]:

@@ -60,13 +60,20 @@ class Decision:
     criteria: tuple[Criterion, ...] = ()
 
 
-def judge(evaluation: Judged, candidate: ModelVersion, champion: ModelVersion | None) -> Decision:
+def judge(
+    evaluation: Judged,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+    lost: str | None = None,
+) -> Decision:
     """Judge a candidate: the first, a new configuration, or a refresh of the champion's.
 
     Args:
         evaluation: Of the candidate.
         candidate: To be promoted or not.
         champion: What is served, another version; None when there is nothing.
+        lost: How the candidate's configuration lost an experiment against the champion's; None:
+            it did not.
     """
     if champion is None:
         return judge_first(evaluation)
@@ -80,7 +87,7 @@ def judge(evaluation: Judged, candidate: ModelVersion, champion: ModelVersion | 
     if champion.algorithm == "popularity":
         return judge_after_popularity(evaluation)
     if not same_configuration(candidate.parameters, champion.parameters):
-        return judge_configuration(evaluation)
+        return judge_configuration(evaluation, lost)
     if candidate.matrix_fingerprint == champion.matrix_fingerprint:
         again = f"It is version {champion.version} again: the same configuration on the same data."
         return _keep("nothing new", evaluation, again)
@@ -132,13 +139,14 @@ def judge_after_popularity(evaluation: Judged) -> Decision:
     return Decision("better than popularity", "als", False, reason, criteria=asked)
 
 
-def judge_configuration(evaluation: Judged) -> Decision:
+def judge_configuration(evaluation: Judged, lost: str | None = None) -> Decision:
     """Judge a new configuration: that it is better has to be shown."""
     asked = (
         criteria.enough_users(evaluation),
         criteria.beats(evaluation, CHAMPION),
         criteria.beats(evaluation, POPULARITY),
         criteria.covers(evaluation, CHAMPION),
+        criteria.not_lost_with_users(lost),
     )
     guards = (criteria.not_shown_worse(evaluation, CHAMPION, REPLAY),)
     against = f"A new configuration. {sentence(evaluation, CHAMPION)}"

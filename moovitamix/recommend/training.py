@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from moovitamix.errors import NothingToDo
-from moovitamix.recommend import archive, artifacts, criteria, registry, succession
+from moovitamix.recommend import archive, artifacts, criteria, experiments, registry, succession
 from moovitamix.recommend.als import bound_regularization, fit_als
 from moovitamix.recommend.blend_choice import choose_blend
 from moovitamix.recommend.choice import choose, configuration_of, in_force
@@ -233,7 +233,10 @@ def settle_candidate(warehouse: Warehouse, run_id: str) -> tuple[ModelVersion, D
         champion = registry.champion(connection)
         if champion is not None and champion.version == candidate.version:
             return champion, _recorded_decision(champion)
-        decision = judge(recorded_evaluation(candidate), candidate, champion)
+        lost = None
+        if champion is not None:
+            lost = experiments.lost_by(connection, candidate, champion)
+        decision = judge(recorded_evaluation(candidate), candidate, champion, lost)
         if champion is not None and succession.pin(connection) is not None:
             decision = hold_back(decision, champion.version)
         if champion is None or decision.promoted:

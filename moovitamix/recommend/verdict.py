@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from moovitamix.recommend.criteria import Criterion
 from moovitamix.recommend.gate import Decision
+
+if TYPE_CHECKING:
+    from moovitamix.observe.online import OnlineFigures
 
 _WORDS = {True: "yes", False: "no", None: "cannot be told"}
 
@@ -30,6 +34,29 @@ def markdown(decision: Decision) -> str:
         picture = base64.b64encode(plot(drawn).encode()).decode()
         lines += ["", f"![Intervals and bounds](data:image/svg+xml;base64,{picture})"]
         lines += ["", "Bars are 95 % bootstrap intervals over users, dashed lines the bounds."]
+    return "\n".join(lines)
+
+
+def online_markdown(figures: Sequence[OnlineFigures], champion: int) -> str:
+    """What users did with what versions showed them, as a table; one line where nothing is known.
+
+    It stands beside a verdict and decides nothing: a candidate has shown nobody anything yet, and
+    versions that were served on other days saw other days. An experiment tells.
+
+    Args:
+        figures: By model version.
+        champion: Marked in the table.
+    """
+    if not figures:
+        return "No impressions were reported (`POST /feedback`)."
+    lines = ["| version | impressions | clicked | skipped | listened to |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
+    for one in figures:
+        version = one.by[0] or "not told"
+        named = f"**{version}**, the champion" if version == champion else version
+        shares = (one.click_through, one.skip_rate, one.listening)
+        told = " | ".join(f"{s.share:.1%} [{s.low:.1%}, {s.high:.1%}]" for s in shares)
+        lines.append(f"| {named} | {one.impressions:,} | {told} |")
     return "\n".join(lines)
 
 

@@ -14,11 +14,14 @@ from moovitamix.observe.online import (
     OnlineFigures,
     count_day,
     count_unsettled,
+    lately,
     online_figures,
     unsettled_days,
     wilson,
 )
+from moovitamix.recommend import verdict
 from moovitamix.resources import Warehouse
+from moovitamix.settings import get_settings
 
 DAY = date(2026, 11, 22)
 NEXT = DAY + timedelta(days=1)
@@ -83,6 +86,27 @@ def test_figures_are_told_apart_by_the_version_and_tier_that_were_shown(
         (3, "cached top-N"): (2, 1, 0, 1, 1, 0),
         (4, "popular"): (1, 1, 1, 0, 0, 1),
     }
+
+
+def test_the_last_days_by_version_stand_beside_a_verdict_with_the_champion_marked(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOOVITAMIX_NOW", "2026-11-24T02:00:00")
+    get_settings.cache_clear()
+    assert verdict.online_markdown(lately(warehouse), 4).startswith("No impressions")
+    tell(
+        warehouse,
+        (1, 10, "impression", hours(0), 3, "popular"),
+        (1, 11, "impression", hours(0), 4, "popular"),
+        (1, 11, "click", hours(1), None, None),
+        (1, 12, "impression", hours(48), 4, "popular"),  # a day that is not over
+    )
+    counted(warehouse, DAY, DAY + timedelta(days=2))
+    assert [one.by for one in lately(warehouse)] == [(3,), (4,)]
+    assert not lately(warehouse, days=1)
+    _, _, older, champion = verdict.online_markdown(lately(warehouse), 4).splitlines()
+    assert older.startswith("| 3 | 1 | 0.0% [0.0%, ")
+    assert champion.startswith("| **4**, the champion | 1 | 100.0% [")
 
 
 def test_a_reaction_belongs_to_the_last_impression_within_a_day_and_to_one_alone(
