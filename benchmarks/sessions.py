@@ -50,7 +50,7 @@ def spread_day() -> pl.Expr:
 def daily_day(sessions: pl.DataFrame) -> pl.Expr:
     """The day of a session, from 0: one each, the test's first on the same day for everybody."""
     longest = sessions.select(_kept().max()).item()
-    return SESSION - _kept() + longest
+    return SESSION - _kept() + pl.lit(longest)
 
 
 def _kept() -> pl.Expr:

@@ -19,7 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from moovitamix_tests.kills.campaign import Campaign, Tally
+from moovitamix_tests.kills.campaign import Campaign
+from moovitamix_tests.kills.plan import Tally
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
@@ -68,6 +69,12 @@ def _show(tally: Tally, seconds: float) -> None:
     console.print(
         f"{tally.killed} kills in {tally.runs} runs over {tally.days} days, {tally.missed} runs "
         f"ended before the chosen point, {tally.pulls} pulls kept, {seconds:.0f} s"
+    )
+    left = tally.left
+    console.print(
+        f"{len(tally.wanted) - len(left)} of {len(tally.wanted)} transactions, file moves and "
+        "switches were killed at, each"
+        + (": not " + ", ".join(f"{p.step} {p.operation} {p.nth}" for p in left) if left else ".")
     )
     for finding in tally.findings:
         console.print(f"[red]✗[/] {finding}", markup=True)

@@ -10,7 +10,6 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from time import monotonic
@@ -24,6 +23,7 @@ from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import pull_source
 from moovitamix.ingest.pulls import kept_pulls
 from moovitamix_tests.kills import examination
+from moovitamix_tests.kills.plan import Counts, Death, Plan, Tally, is_wanted, without
 from moovitamix_tests.kills.points import OUTSIDE, Point
 from moovitamix_tests.kills.victims import Ended, Nursery, Order, cold
 from moovitamix_tests.reference_source import serve_app
@@ -36,48 +36,9 @@ FIRST_DAY = date(2025, 8, 1)
 _WORLD = DemoParameters(first_day=FIRST_DAY, days=60, users=80, tracks=120, listens=3_000)
 _START = datetime.combine(FIRST_DAY + timedelta(days=7), time(12))
 
-# Of all kills, the share at a random moment of a command started as users do, and of servers.
-_COLD_SHARE, _SERVERS_SHARE = 0.08, 0.08
 # How often a day passes between two runs: else the next run has only the rest of the last to do.
 _DAY_PASSES = 0.85
-_STATEMENTS_A_TRANSACTION = 2
 _TOLD_A_DAY = 12
-
-
-_Counts = Counter[tuple[str, str]]
-"""How often a step did an operation."""
-
-
-@dataclass
-class Tally:
-    """What a campaign came to.
-
-    Attributes:
-        kills: By step and operation.
-        missed: Runs that came to their end because the chosen point lay not on their way.
-        findings: What did not hold, in words.
-    """
-
-    kills: Counter[tuple[str, str]] = field(default_factory=Counter)
-    missed: int = 0
-    runs: int = 0
-    days: int = 0
-    pulls: int = 0
-    findings: list[str] = field(default_factory=list)
-
-    @property
-    def killed(self) -> int:
-        """All kills."""
-        return sum(self.kills.values())
-
-
-@dataclass(frozen=True)
-class _Death:
-    """How the next command dies: at a point or after a while; or which server dies at the point."""
-
-    point: Point | None
-    server: str | None = None
-    cold_after: float = 0.0
 
 
 class Campaign:
@@ -111,12 +72,17 @@ class Campaign:
         # User, moment, tracks, day: in this order, each once.
         self._told: dict[tuple[int, datetime, tuple[int, ...], date], None] = {}
         self.tally = Tally()
+        self._plan = Plan(self._chance, self.tally)
 
     def run(self) -> Tally:
         """Kill, run once in peace, compare with a home where nothing was killed."""
         with self._running():
             first, daily = self._traced()
-            self._tell(f"{len(first)} points of a first run, {len(daily)} of a daily one")
+            self.tally.wanted = {point for point in first + daily if is_wanted(point)}
+            self._tell(
+                f"{len(first)} points of a first run, {len(daily)} of a daily one; transactions "
+                f"and file moves of both: {len(self.tally.wanted)}"
+            )
             self._kill_all(first, daily)
             self._examine()
         return self.tally
@@ -126,7 +92,7 @@ class Campaign:
         with self._running():
             for number, point in enumerate(points):
                 self._now += timedelta(days=min(number, 1))
-                self._kill(_Death(point), ["run"])
+                self._kill(Death(point), ["run"])
             self._examine()
         return self.tally
 
@@ -141,7 +107,7 @@ class Campaign:
     def _traced(self) -> tuple[list[Point], list[Point]]:
         """The points of a run that trains, which no later run has; and those of a daily one."""
         home = self._folder / "traced"
-        counts: list[_Counts] = []
+        counts: list[Counts] = []
         for arguments in (["run"], ["run", f"--into-csv={home / 'csv'}"], ["run"]):
             trace = self._folder / f"trace-{len(counts)}"
             ended = self._command(home, arguments, trace=trace)
@@ -153,65 +119,24 @@ class Campaign:
                 self._now += timedelta(days=1)
         self._now = _START
         first, exporting, serving = counts
-        serving = _without({OUTSIDE}, serving)
+        serving = without({OUTSIDE}, serving)
         self._serving = {step for step, _ in serving}
-        only_first = _without({OUTSIDE, *self._serving} | {step for step, _ in exporting}, first)
-        return self._points(only_first), self._points(exporting) + self._points(serving)
-
-    def _points(self, counts: _Counts) -> list[Point]:
-        """Before and after each operation; of statements and writes, some."""
-        chosen: list[Point] = []
-        for (step, operation), count in sorted(counts.items()):
-            numbers = list(range(1, count + 1))
-            if operation in {"statement", "write", "copy"}:
-                commits = max(1, counts[step, "commit"])
-                wanted = min(count, _STATEMENTS_A_TRANSACTION * commits)
-                numbers = sorted(self._chance.sample(numbers, wanted))
-                chosen += [Point(step, operation, nth, "after") for nth in numbers]
-                continue
-            for nth in numbers:
-                chosen += [
-                    Point(step, operation, nth, "before"),
-                    Point(step, operation, nth, "after"),
-                ]
-        return chosen
-
-    def _deaths(self, points: list[Point], share: float) -> Iterator[_Death]:
-        """As many deaths as asked for: every point once before any comes again."""
-        while True:
-            shuffled = self._spread(points)
-            for point in shuffled:
-                drawn = self._chance.random()
-                if drawn < share * _COLD_SHARE:
-                    yield _Death(None, cold_after=self._chance.uniform(0.3, 7.0))
-                elif drawn < share * (_COLD_SHARE + _SERVERS_SHARE):
-                    yield _Death(point, server=self._chance.choice(["postgres", "valkey"]))
-                else:
-                    yield _Death(point)
-
-    def _spread(self, points: list[Point]) -> list[Point]:
-        """All points in an order in which the steps take turns."""
-        by_step: dict[str, list[Point]] = {}
-        for point in self._chance.sample(points, len(points)):
-            by_step.setdefault(point.step, []).append(point)
-        turns = [
-            (place / len(found), self._chance.random(), point)
-            for found in by_step.values()
-            for place, point in enumerate(found)
-        ]
-        return [point for *_, point in sorted(turns)]
+        only_first = without({OUTSIDE, *self._serving} | {step for step, _ in exporting}, first)
+        return self._plan.points(only_first), self._plan.points(exporting) + self._plan.points(
+            serving
+        )
 
     def _kill_all(self, first: list[Point], daily: list[Point]) -> None:
-        training = self._spread(first)[: max(2, self._kills // 5)]
+        training = self._plan.spread(first)[: max(2, self._kills // 5)]
         # Once a champion is promoted no run trains again: what comes after comes last.
         training.sort(key=lambda p: (p.step.startswith("champion_model"), p.moment == "after"))
         for point in training:
             missed = self.tally.missed
             if self.tally.killed < self._kills:
-                self._kill(_Death(point), ["run"])
+                self._kill(Death(point), ["run"])
             if self.tally.missed > missed:
                 break
-        for death in self._deaths(daily, 1.0):
+        for death in self._plan.deaths(daily):
             if self.tally.killed >= self._kills or monotonic() > self._deadline:
                 return
             if self._chance.random() < _DAY_PASSES:
@@ -221,7 +146,7 @@ class Campaign:
             arguments = [f"--into-csv={self._home / 'csv'}"] if into_csv else []
             self._kill(death, ["run", *arguments])
 
-    def _kill(self, death: _Death, arguments: list[str]) -> None:
+    def _kill(self, death: Death, arguments: list[str]) -> None:
         self.tally.runs += 1
         self._let_the_app_tell()
         if death.cold_after:
@@ -236,6 +161,8 @@ class Campaign:
             self.tally.findings.append(f"The command hung: {death}")
         elif ended.code == -signal.SIGKILL or (death.server and ended.code != 0):
             self.tally.kills[label] += 1
+            if death.point is not None and death.server is None:
+                self.tally.at.add(death.point)
         elif ended.code == 0:
             self.tally.missed += 1  # also where a server was killed and nobody needed it any more
         else:
@@ -310,7 +237,7 @@ class Campaign:
         home: Path,
         arguments: list[str],
         *,
-        death: _Death | None = None,
+        death: Death | None = None,
         trace: Path | None = None,
     ) -> Ended:
         home.mkdir(parents=True, exist_ok=True)
@@ -358,7 +285,3 @@ class Campaign:
         for home in (self._home, self._reference, self._folder / "traced"):
             if home.exists():
                 cold(["down"], self._environment(home), 0)
-
-
-def _without(steps: set[str], counts: _Counts) -> _Counts:
-    return Counter({what: n for what, n in counts.items() if what[0] not in steps})
