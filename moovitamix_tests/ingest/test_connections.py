@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import httptools
 import pytest
@@ -31,7 +34,7 @@ def ok(body: bytes, *headers: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def served(answering: Answering) -> AsyncIterator[str]:
+async def served(answering: Answering, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """The URL of a server that answers each request with what it is told to.
 
     It is told the number of the connection, the request, and where to write.
@@ -48,9 +51,10 @@ async def served(answering: Answering) -> AsyncIterator[str]:
             writer.close()
             await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        root = "https://localhost" if tls else "http://127.0.0.1"
+        yield f"{root}:{server.sockets[0].getsockname()[1]}"
         await asyncio.gather(*filter(None, handlers))
 
 
@@ -221,6 +225,44 @@ def test_what_takes_a_complete_client_is_left_to_one(sent: bytes) -> None:
 
     ((_, found),) = asyncio.run(asked(answer))
     assert isinstance(found, Unusual)
+
+
+def test_by_tls_only_a_source_that_proves_its_name_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "key-and-certificate.pem"
+    options = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    command = ["openssl", "req", *options.split(), "-addext", "subjectAltName=DNS:localhost"]
+    try:
+        subprocess.run(
+            [*command, "-keyout", made, "-out", tmp_path / "cert.pem"],
+            check=True,
+            capture_output=True,
+        )
+    except FileNotFoundError:
+        pytest.skip("NOT CHECKED: openssl, which makes the certificate, is not installed")
+    made.write_text(made.read_text() + (tmp_path / "cert.pem").read_text())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made)
+    requests: list[bytes] = []
+
+    async def answer(_: int, request: bytes, writer: asyncio.StreamWriter) -> None:
+        requests.append(request)
+        writer.write(ok(PAGE))
+
+    async def ask() -> Answer:
+        async with served(answer, context) as url:
+            kept = Connections(url, {})
+            try:
+                return await kept.get(f"{url}/tracks")
+            finally:
+                kept.close()
+
+    with pytest.raises(ssl.SSLCertVerificationError):
+        asyncio.run(ask())
+    assert requests == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(made))
+    assert asyncio.run(ask()).body == PAGE
 
 
 def test_what_is_no_http_is_told_from_trouble() -> None:
