@@ -259,6 +259,8 @@ class Refresher:
             merged.update(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
             if isinstance(genre, int):
                 by_genre[genre] = Counts(found.ids, found.scores)
+        before = self._world.origin
+        is_new = before is None or before.generation != generation.name
         with self._changing:
             self._world.by_genre = by_genre
             self._world.origin = Origin(
@@ -268,8 +270,9 @@ class Refresher:
                 ids = np.fromiter(merged, dtype=np.int64, count=len(merged))
                 self._world.counts = Counts(ids, np.array(list(merged.values()), dtype=np.float32))
                 self._world.rank()
-        self.wake()
-        self._save()
+        if is_new or by_genre:  # else there are no genres, and there is nothing new in that
+            self.wake()
+            self._save()
 
     def _save(self) -> None:
         try:
