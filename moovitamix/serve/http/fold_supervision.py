@@ -78,6 +78,7 @@ class _Supervision:
                 process = None
             if process is not None:
                 ended = [str(process.wait())]
+                _let_go(process)
                 # Its counts stay, and how many wait for it does not.
                 mark_process_dead(process.pid, str(self._folder))  # type: ignore[no-untyped-call]  # theirs
             pause = _PAUSE if time.monotonic() - began > _LIVES else min(2 * pause, _LONGEST_PAUSE)
@@ -89,9 +90,7 @@ class _Supervision:
             process = self._process
         if process is None:
             return
-        assert process.stdin is not None  # noqa: S101 - a pipe, see `_begin`
-        with suppress(OSError):
-            process.stdin.close()
+        _let_go(process)
         try:
             process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -118,3 +117,10 @@ class _Supervision:
             "MOOVITAMIX_REDIS_URL": Cache().address(),
             "PROMETHEUS_MULTIPROC_DIR": str(self._folder),
         }
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """End its standard input, and so the process."""
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
