@@ -115,12 +115,12 @@ def load_challenger(
         DamagedArtifact: When a file is gone or damaged.
     """
     challenger = load_version(warehouse, lake, generation.model_version)
-    matrix = matrix_for(challenger, lake, generation, None if live is None else live.matrix)
+    matrix = challengers_matrix(challenger, lake, generation, None if live is None else live.matrix)
     recent = read_recent_plays(warehouse, challenger, matrix)
     return LiveModel(challenger, matrix, recent).prepare()
 
 
-def matrix_for(
+def challengers_matrix(
     challenger: Champion, lake: LakeStore, generation: Generation, current: UserItemMatrix | None
 ) -> UserItemMatrix:
     """The matrix of a challenger, as `load_challenger` tells; `current` is the champion's.

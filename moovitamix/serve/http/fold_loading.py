@@ -20,7 +20,7 @@ from moovitamix.recommend.artifacts import current_matrix, load_current_matrix
 from moovitamix.recommend.champion import Champion, load_version
 from moovitamix.recommend.matrix import UserItemMatrix
 from moovitamix.serve.arms import served_generations
-from moovitamix.serve.http.challenger import matrix_for
+from moovitamix.serve.http.challenger import challengers_matrix
 from moovitamix.serve.http.folding import FoldingKept
 from moovitamix.serve.http.live import load_served
 from moovitamix.serve.http.removals import read_removals
@@ -167,7 +167,7 @@ class FoldLoading:
     def _load_challenger(self, generation: Generation, beside: Loaded) -> Loaded | None:
         try:
             challenger = load_version(self._warehouse, self._lake, generation.model_version)
-            matrix = matrix_for(challenger, self._lake, generation, beside.matrix)
+            matrix = challengers_matrix(challenger, self._lake, generation, beside.matrix)
         except (NothingToDo, DamagedArtifact) as error:
             log.warning("The challenger's lists stay as they were published. %s", error)
             return None
