@@ -1,10 +1,11 @@
 """How soon a listen changes what is answered: from the POST to the fresh list being served.
 
-One worker of the API, embedded Postgres and Valkey, and this load generator on one machine. For
-each number of factors: alone (one listen after the other), at a steady rate (open loop: a listen is
-sent when it is due, however long others take), and at rising rates until lists get old. A listen is
-of the track that its user's list begins with; its user is asked about again and again until the
-list begins with another one. Nothing else should run meanwhile.
+One worker of the API and the process that folds in, embedded Postgres and Valkey, and this load
+generator on one machine. For each number of factors: alone (one listen after the other), at a
+steady rate (open loop: a listen is sent when it is due, however long others take), and at rising
+rates until lists get old. A listen is of the track that its user's list begins with; its user is
+asked about again and again until the list begins with another one. Nothing else should run
+meanwhile.
 """
 
 from __future__ import annotations
@@ -80,18 +81,20 @@ def _serve(port: int) -> None:
     import uvicorn
 
     from moovitamix.serve.http.app import from_settings_quiet
+    from moovitamix.serve.http.fold_supervision import folding_beside
 
-    uvicorn.run(
-        from_settings_quiet,
-        factory=True,
-        port=port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        access_log=False,
-        log_level="warning",
-        timeout_keep_alive=75,
-    )
+    with tempfile.TemporaryDirectory() as folder, folding_beside(Path(folder)):
+        uvicorn.run(
+            from_settings_quiet,
+            factory=True,
+            port=port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            timeout_keep_alive=75,
+        )
 
 
 def _measure(folder: Path, factors: int, asked: Any) -> None:
@@ -283,7 +286,9 @@ async def _at_rate(
 
 
 def _spent(process: psutil.Process) -> float:
-    return float(sum(process.cpu_times()[:2]))
+    """Seconds of processor time, of the worker and of the process that folds in."""
+    both = (process, *process.children())
+    return float(sum(sum(one.cpu_times()[:2]) for one in both))
 
 
 def _print(

@@ -21,6 +21,12 @@ from moovitamix.recommend.matrix import UserItemMatrix, in_columns, rows_of
 from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.recommend.top_n import TopN, rank_scores
 
+# Up to so many users are scored one by one. To multiply matrices, BLAS first brings all factors of
+# tracks into another order: 2.5 ms of 20,000 tracks, where a user alone takes 0.3.
+_ONE_BY_ONE = 6
+# The factors of so many tracks stay in a core's cache from one user to the next.
+_TRACKS_AT_ONCE = 1_024
+
 
 def score_both(
     model: AlsModel,
@@ -60,8 +66,7 @@ def score_both(
         part = slice(start, start + block_rows)
         users, rows = matrix.users[part], values[part]
         factors = model.solve_users(rows)
-        with one_thread():
-            scores = factors @ model.item_factors.T
+        scores = _scores(model, factors)
         hidden = left_out.rows(users, model.tracks)
         fresh = rank_scores(
             users,
@@ -82,3 +87,16 @@ def score_both(
             unwanted = heard[part] + left_out.rows(users, releases.tracks)
             both = [releases.place(block, factors, unwanted) for block in both]
         yield both[0], both[1]
+
+
+def _scores(model: AlsModel, factors: NDArray[np.float32]) -> NDArray[np.float32]:
+    tracks = model.item_factors
+    with one_thread():
+        if len(factors) > _ONE_BY_ONE:
+            return factors @ tracks.T
+        scores = np.empty((len(factors), len(tracks)), dtype=np.float32)
+        for start in range(0, len(tracks), _TRACKS_AT_ONCE):
+            part = slice(start, start + _TRACKS_AT_ONCE)
+            for user, row in zip(factors, scores, strict=True):
+                np.matmul(tracks[part], user, out=row[part])
+    return scores

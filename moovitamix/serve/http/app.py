@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from moovitamix.serve.http.documented import documented_app
 from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.erasing import Erasing, erasure_route
 from moovitamix.serve.http.feedback import FeedbackTaking, feedback_routes
+from moovitamix.serve.http.fold_supervision import FOLDER
 from moovitamix.serve.http.forgetting import Forgetting
 from moovitamix.serve.http.freshener import Freshener
 from moovitamix.serve.http.gate import Gate, Limits
@@ -46,6 +48,7 @@ from moovitamix.serve.http.refresh import Refresher
 from moovitamix.serve.http.routes import list_routes
 from moovitamix.serve.http.snapshot import snapshot_path
 from moovitamix.serve.http.taking import Listens
+from moovitamix.serve.http.telling import Telling, pipe_in
 from moovitamix.serve.http.tiers import Tiers
 from moovitamix.serve.http.time_limit import TimeLimit
 from moovitamix.serve.http.world import World
@@ -96,7 +99,7 @@ class Api:
         app: To be served.
         world: What it holds.
         refresher: Keeps that up to date.
-        freshener: Keeps users' lists up to date.
+        freshener: Keeps users' lists up to date, where no other process does.
         erasing: Users whose erasure was asked for.
         reader: Of Redis.
         metrics: What it counts.
@@ -122,6 +125,7 @@ def build_api(
     limits: Limits,
     features: Features | None = None,
     background: bool = True,
+    beside: Path | None = None,
 ) -> Api:
     """The application on some stores.
 
@@ -131,18 +135,24 @@ def build_api(
         limits: Of a request.
         features: What is left out.
         background: Keep the world up to date; else the caller does.
+        beside: The folder in which another process is told whom to fold in; None: this one does it.
     """
     features = features or Features()
     settings = get_settings()
-    metrics = Metrics() if features.metrics else None
+    metrics = Metrics(beside) if features.metrics else None
     address, prefix = stores.cache.address(), stores.cache.prefix
     # Resolved once: a store that is stopped later is not to be started from here.
     warehouse = Warehouse(url=stores.warehouse.address(), namespace=stores.warehouse.schema_name)
     world, lake = World(), stores.lake.open()
     connect = partial(client, address, cluster=stores.cluster)
     freshener = Freshener(
-        world, warehouse=warehouse, connect=connect, prefix=prefix, listener=metrics
+        world,
+        warehouse=warehouse,
+        connect=connect,
+        prefix=prefix,
+        listener=None if metrics is None else metrics.fold_ins,
     )
+    folding = freshener if beside is None else Telling(pipe_in(beside))
     forgetting = Forgetting(world, metrics)
     refresher = Refresher(
         world,
@@ -152,6 +162,7 @@ def build_api(
         prefix=prefix,
         path=snapshot_path(settings.home_path, prefix),
         watcher=forgetting,
+        folds=beside is None,
         on_factors=freshener.look,
     )
     erased = ErasedUsers(partial(read_key, lake))
@@ -164,7 +175,7 @@ def build_api(
         on_generation=refresher.wake,
     )
     tiers = Tiers(reader, world, metrics)
-    feedback = FeedbackTaking(warehouse, connect, prefix, world, erased, freshener.told)
+    feedback = FeedbackTaking(warehouse, connect, prefix, world, erased, folding.told)
     access = access_log_of(settings) if features.access_log else None
     cache = Cache(url=address, namespace=prefix)
     console = ConsoleRoutes(
@@ -187,7 +198,7 @@ def build_api(
         with one_thread():
             if background:
                 refresher.start()
-                freshener.start()
+                folding.start()
             watching = asyncio.create_task(_watch_keys(keys))
             # What is here now stays: it need not be gone through again and again.
             gc.collect()
@@ -206,19 +217,20 @@ def build_api(
                 tiers.close()
                 if background:
                     await asyncio.to_thread(refresher.stop)
-                    await asyncio.to_thread(freshener.stop)
+                    await asyncio.to_thread(folding.stop)
                 if access is not None:
                     access.close()
 
     # What is no hot path goes to the rest. Not a mount: a hot path under another method is to be
     # told so (405), not looked for there. Without Starlette's middleware: the gate does its work.
-    erase = partial(_erase, warehouse, lake, cache, settings.spool)
-    erasing = Erasing(erase, forgetting, limits.seconds / 2)
+    erasing = Erasing(
+        partial(_erase, warehouse, lake, cache, settings.spool), forgetting, limits.seconds / 2
+    )
     documented = documented_app(reader, world, metrics, erasure_route(erasing))
     root = Router(
         [
             *list_routes(tiers),
-            Route(LISTENS, ListensRoute(commits, freshener.told), methods=["POST"]),
+            Route(LISTENS, ListensRoute(commits, folding.told), methods=["POST"]),
             *feedback_routes(feedback),
             *console.routes(),
         ],
@@ -256,7 +268,9 @@ def from_settings(*, access_log: bool = True) -> Gate:
     keys = KeyStore(configured, settings.home_path)
     attach("api", stream=sys.stderr)
     features = Features(access_log=access_log)
-    return build_api(stores, keys=keys, limits=limits, features=features).app
+    folder = os.environ.get(FOLDER)
+    beside = None if folder is None else Path(folder)
+    return build_api(stores, keys=keys, limits=limits, features=features, beside=beside).app
 
 
 def _erase(warehouse: Warehouse, lake: LakeStore, cache: Cache, spool: Path, user: int) -> Erasure:

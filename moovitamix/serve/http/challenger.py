@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import redis
 
     from moovitamix.ingest.lake import LakeStore
+    from moovitamix.recommend.champion import Champion
+    from moovitamix.recommend.matrix import UserItemMatrix
     from moovitamix.resources import Warehouse
     from moovitamix.serve.http.world import World
 
@@ -34,12 +36,16 @@ class Challenger:
         world: What is kept up to date.
         warehouse: With the registry.
         lake: With the factors, and the matrix where it is not the champion's.
+        folds: Whether lists are made anew in this process.
     """
 
-    def __init__(self, world: World, warehouse: Warehouse, lake: LakeStore) -> None:
+    def __init__(
+        self, world: World, warehouse: Warehouse, lake: LakeStore, *, folds: bool = True
+    ) -> None:
         self._world = world
         self._warehouse = warehouse
         self._lake = lake
+        self._folds = folds
         self._generation: Generation | None = None
         self._folding = FoldingKept(warehouse, world)
         # What was loaded for: a generation, beside the champion's factors; None: nothing yet.
@@ -78,7 +84,7 @@ class Challenger:
             else:
                 world.live_challenger = (generation.name, live)
             self._loaded = (generation.name, champion)
-        if world.live_challenger is not None:
+        if world.live_challenger is not None and self._folds:
             live = world.live_challenger[1]
             self._folding.keep(live, generation.name)
             world.folding_challenger = self._folding.folding
@@ -109,9 +115,20 @@ def load_challenger(
         DamagedArtifact: When a file is gone or damaged.
     """
     challenger = load_version(warehouse, lake, generation.model_version)
-    if live is not None and live.matrix.parameters == challenger.matrix_parameters:
-        matrix = live.matrix
-    else:
-        matrix = load_matrix(lake, matrix_name(generation.as_of, generation.matrix_fingerprint))
+    matrix = challengers_matrix(challenger, lake, generation, None if live is None else live.matrix)
     recent = read_recent_plays(warehouse, challenger, matrix)
     return LiveModel(challenger, matrix, recent).prepare()
+
+
+def challengers_matrix(
+    challenger: Champion, lake: LakeStore, generation: Generation, current: UserItemMatrix | None
+) -> UserItemMatrix:
+    """The matrix of a challenger, as `load_challenger` tells; `current` is the champion's.
+
+    Raises:
+        StoreUnavailable: When the lake does not answer.
+        DamagedArtifact: When the file is gone or damaged.
+    """
+    if current is not None and current.parameters == challenger.matrix_parameters:
+        return current
+    return load_matrix(lake, matrix_name(generation.as_of, generation.matrix_fingerprint))

@@ -1,19 +1,32 @@
 """Keeps at hand what users are folded in by: made anew when anything that it holds has changed.
 
-Factors and matrix come from whoever loads them (`refresh.py`, `challenger.py`); what may be served
-(nothing withdrawn, nothing blocked) is read here.
+Factors and matrix come from whoever loads them (`refresh.py`, `challenger.py`, `fold_loading.py`);
+what may be served (nothing withdrawn, nothing blocked) is read here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from moovitamix.serve.fold import Folding, load_folding
-from moovitamix.serve.http.live import LiveModel
 
 if TYPE_CHECKING:
+    from moovitamix.recommend.champion import Champion
+    from moovitamix.recommend.matrix import UserItemMatrix
     from moovitamix.resources import Warehouse
     from moovitamix.serve.http.world import World
+
+
+class Factors(Protocol):
+    """What was loaded of a version; loaded again, it is another object."""
+
+    @property
+    def champion(self) -> Champion:
+        """The version."""
+
+    @property
+    def matrix(self) -> UserItemMatrix:
+        """The current one, made as the version needs it."""
 
 
 class FoldingKept:
@@ -27,11 +40,11 @@ class FoldingKept:
     def __init__(self, warehouse: Warehouse, world: World) -> None:
         self._warehouse = warehouse
         self._world = world
-        self._live: LiveModel | None = None
+        self._live: Factors | None = None
         self._made_for: tuple[object, ...] = ()
         self.folding: Folding | None = None
 
-    def keep(self, live: LiveModel, generation: str | None) -> bool:
+    def keep(self, live: Factors, generation: str | None) -> bool:
         """Bring it up to date; whether that took making it anew.
 
         Args:

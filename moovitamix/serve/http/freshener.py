@@ -23,7 +23,7 @@ import redis
 
 from moovitamix.errors import MoovitaMixError
 from moovitamix.serve.arms import decode_experiment, experiment_key
-from moovitamix.serve.catch_up import catch_up, fold_users
+from moovitamix.serve.catch_up import fold_users
 from moovitamix.serve.generations import (
     Generation,
     current_key,
@@ -31,21 +31,19 @@ from moovitamix.serve.generations import (
     read_generation,
     redis_answering,
 )
+from moovitamix.serve.http.looking import EVERY, Looking, Served
 from moovitamix.serve.http.world import World
 from moovitamix.settings import get_settings
 
 if TYPE_CHECKING:
     from moovitamix.resources import Warehouse
-    from moovitamix.serve.fold import Folding
 
 log = logging.getLogger(__name__)
 
-Served = list[tuple[Generation, "Folding"]]
-
-# Seconds between two looks for what was missed, and after a store has failed.
-EVERY = 10.0
+# Seconds after a store has failed.
 _AFTER_FAILURE = 1.0
-_USERS_AT_ONCE = 64
+# More at once would cost each of them as much, and have the others wait longer.
+_USERS_AT_ONCE = 16
 _REMEMBERED = 4
 # Seconds until Postgres is given up; an erasure may have to be waited for.
 _PATIENCE = 30.0
@@ -92,21 +90,30 @@ class Freshener:
         self._told: dict[int, float] = {}  # by user, in the order told, and when
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._looked = _Looked()
+        self._wake_to_look = threading.Event()
+        self._asked = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._looking = Looking(warehouse, prefix)
         self._known: dict[str, tuple[Generation, float]] = {}
 
     def start(self) -> None:
         """Go on in the background until `stop`."""
-        self._thread = threading.Thread(target=self._loop, name="freshener", daemon=True)
-        self._thread.start()
+        # A look takes its time: who has just been told of does not wait for it.
+        for name, turn, wake in (
+            ("freshener", self._fold, self._wake),
+            ("freshener-look", self._look, self._wake_to_look),
+        ):
+            thread = threading.Thread(target=self._loop, args=(turn, wake), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def stop(self) -> None:
-        """End the thread; what waits is done by whoever looks next."""
+        """End the threads; what waits is done by whoever looks next."""
         self._stopping.set()
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout=2)
+        self._wake_to_look.set()
+        for thread in self._threads:
+            thread.join(timeout=2)
 
     def told(self, users: Iterable[int]) -> None:
         """Something new of these users is in Postgres."""
@@ -117,8 +124,8 @@ class Freshener:
 
     def look(self) -> None:
         """Look for what was missed, before long: what is served, or by what, has changed."""
-        self._looked = _Looked()
-        self._wake.set()
+        self._asked.set()
+        self._wake_to_look.set()
 
     def work(self) -> None:
         """Fold in who waits, and look for what was missed when it is time, once.
@@ -128,17 +135,19 @@ class Freshener:
             psycopg.Error: When Postgres does not.
         """
         with ExitStack() as stack:
-            self._turn(self._open(stack))
+            stores = self._open(stack)
+            self._fold(stores)
+            self._look(stores)
 
-    def _loop(self) -> None:
+    def _loop(self, turn: Callable[[_Stores], bool], wake: threading.Event) -> None:
         while not self._stopping.is_set():
             try:
                 with ExitStack() as stack:
                     stores = self._open(stack)
                     while not self._stopping.is_set():
-                        if not self._turn(stores):
-                            self._wake.wait(EVERY / 2)
-                            self._wake.clear()
+                        if not turn(stores):
+                            wake.wait(EVERY / 2)
+                            wake.clear()
             except Exception as error:  # whatever it is: the thread has to go on
                 self._listener.fold_in_failed()
                 if isinstance(error, MoovitaMixError | psycopg.Error | redis.RedisError | OSError):
@@ -147,24 +156,32 @@ class Freshener:
                     log.exception("Nobody could be folded in")
                 self._stopping.wait(_AFTER_FAILURE)
 
-    def _turn(self, stores: _Stores) -> bool:
-        """One batch of those who wait; then a look, when one is due. Whether more wait."""
-        due = time.monotonic() - self._looked.at > EVERY
-        if self._world.folding is None or not (self._told or due):
+    def _fold(self, stores: _Stores) -> bool:
+        """One batch of those who wait. Whether more wait."""
+        if self._world.folding is None or not self._told:
             return False
         served = self._served(stores.client)
         if not served:
             self._told.clear()  # who waits is found when there is something to fold in by
             return False
-        where = tuple((generation.name, folding) for generation, folding in served)
-        if self._looked.where != where:
-            self._looked = _Looked(where=where)
-            due = True
         with self._warehouse.hold_erasures_over(stores.connection):
             self._fold_waiting(stores, served)
-            if due:
-                self._look(stores, served)
+        if self._looking.due(served):
+            self._wake_to_look.set()
         return bool(self._told)
+
+    def _look(self, stores: _Stores) -> bool:
+        """Look for what was missed, when it is time."""
+        if self._world.folding is None:
+            return False
+        if self._asked.is_set():
+            self._asked.clear()
+            self._looking.forget()
+        served = self._served(stores.client)
+        if served and self._looking.due(served):
+            with self._warehouse.hold_erasures_over(stores.connection):
+                self._looking.look(stores.client, stores.connection, served)
+        return False
 
     def _open(self, stack: ExitStack) -> _Stores:
         client = stack.enter_context(closing(self._connect()))
@@ -192,32 +209,6 @@ class Freshener:
                 users,
             )
         self._listener.folded_in(len(users), time.monotonic() - since)
-
-    def _look(self, stores: _Stores, served: Served) -> None:
-        servers = _servers(stores.client)
-        if servers != self._looked.servers:  # a Redis that was restarted has what it had once
-            self._looked = _Looked(where=self._looked.where, servers=servers)
-        row = stores.connection.execute("SELECT max(mark) FROM activity_marks").fetchone()
-        for generation, folding in served:
-            caught_up = catch_up(
-                self._warehouse.connect,
-                stores.client,
-                self._prefix,
-                generation,
-                folding,
-                _present,
-                after=self._looked.after,
-            )
-            if caught_up.users:
-                log.info("The lists of %d users were brought up to date.", caught_up.users)
-        # A mark is given before it is committed: the next look begins where this one began.
-        self._looked = _Looked(
-            at=time.monotonic(),
-            where=self._looked.where,
-            servers=servers,
-            after=self._looked.newest,
-            newest=0 if row is None or row[0] is None else int(row[0]),
-        )
 
     def _served(self, client: redis.Redis) -> Served:
         """What is served, of each arm of an experiment, and made by the factors that are loaded."""
@@ -254,47 +245,11 @@ class Freshener:
         return known[0]
 
 
-class _Looked:
-    """When was last looked, and at what.
-
-    Args:
-        at: By `time.monotonic`.
-        where: The names of generations, and what was folded in by.
-        servers: Which Redis servers, and since which start of theirs.
-        after: The next look is for marks above this.
-        newest: The newest mark when the last look began.
-    """
-
-    def __init__(
-        self,
-        at: float = float("-inf"),
-        where: tuple[tuple[str, Folding], ...] = (),
-        servers: frozenset[str] = frozenset(),
-        after: int = 0,
-        newest: int = 0,
-    ) -> None:
-        self.at = at
-        self.where = where
-        self.servers = servers
-        self.after = after
-        self.newest = newest
-
-
 class _Stores(NamedTuple):
     """Connections that are kept for as long as all goes well."""
 
     client: redis.Redis
     connection: psycopg.Connection
-
-
-def _servers(client: redis.Redis) -> frozenset[str]:
-    """What tells one start of a server from another, of all there are."""
-    with redis_answering():
-        if isinstance(cast("object", client), redis.RedisCluster):
-            told = client.info("server", target_nodes=redis.RedisCluster.PRIMARIES)
-            nodes = [told] if "run_id" in told else list(told.values())  # of one node: as it is
-            return frozenset(str(one["run_id"]) for one in nodes)
-        return frozenset((str(client.info("server")["run_id"]),))
 
 
 def _present() -> datetime:

@@ -227,7 +227,7 @@ def load_live_model(
         NothingToDo: When there is no champion, or the matrix was not made as the version needs it.
         StoreUnavailable: When a store does not answer, or a file is damaged.
     """
-    champion = _version(warehouse, lake, version)
+    champion = load_served(warehouse, lake, version)
     if matrix.parameters != champion.matrix_parameters:
         raise NothingToDo(
             f"The current matrix was not made as v{champion.version} needs it. "
@@ -237,7 +237,13 @@ def load_live_model(
     return LiveModel(champion, matrix, recent).prepare()
 
 
-def _version(warehouse: Warehouse, lake: LakeStore, version: int | None) -> Champion:
+def load_served(warehouse: Warehouse, lake: LakeStore, version: int | None) -> Champion:
+    """A version; the champion when None, or when the registry has no such version.
+
+    Raises:
+        NothingToDo: When there is no champion.
+        StoreUnavailable: When a store does not answer, or a file is damaged.
+    """
     if version is None:
         return load_champion(warehouse, lake)
     try:

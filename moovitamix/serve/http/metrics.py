@@ -2,13 +2,15 @@
 
 What is counted happens elsewhere; the metrics are declared in `observe/metrics/api_families.py`.
 With several workers, each writes to files that whichever is asked adds up
-(`PROMETHEUS_MULTIPROC_DIR`, set by `server.py` before this is imported).
+(`PROMETHEUS_MULTIPROC_DIR`, set by `server.py` before this is imported). The figures of folding in
+are `fold_figures.py`'s; where another process does that, they are read from its files.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -17,7 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from moovitamix.observe.metrics import api_families as families
 from moovitamix.observe.metrics.family import Family
 from moovitamix.serve.http.breaker import State
-from moovitamix.serve.http.freshener import Listener
+from moovitamix.serve.http.fold_figures import FoldFigures
 from moovitamix.serve.http.reads import Observer
 from moovitamix.serve.http.refresh import Watcher
 from moovitamix.serve.http.tiers import Reads
@@ -27,10 +29,17 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _STATES: tuple[State, ...] = ("closed", "half-open", "open")
 
 
-class Metrics(Observer, Reads, Watcher, Listener):
-    """All figures of one process, in a registry of its own."""
+class Metrics(Observer, Reads, Watcher):
+    """All figures of one process, in a registry of its own.
 
-    def __init__(self) -> None:
+    Args:
+        beside: The folder with the figures of the process that folds in; None: this one does.
+
+    Attributes:
+        fold_ins: The figures of folding in, where this process does it.
+    """
+
+    def __init__(self, beside: Path | None = None) -> None:
         self.registry = registry = CollectorRegistry()
         self._requests = _counter(families.REQUESTS, registry)
         self._duration = _histogram(families.DURATION, registry)
@@ -41,10 +50,8 @@ class Metrics(Observer, Reads, Watcher, Listener):
         self._breaker = _gauge(families.BREAKER, registry, "livemax")
         self._refreshed = _gauge(families.SNAPSHOT, registry, "livemin")
         self._refresh_failures = _counter(families.SNAPSHOT_FAILURES, registry)
-        self._folded = _counter(families.FOLD_INS, registry)
-        self._fold_in = _histogram(families.FOLD_IN, registry)
-        self._fold_in_failures = _counter(families.FOLD_IN_FAILURES, registry)
-        self._waiting = _gauge(families.FOLD_INS_WAITING, registry, "livesum")
+        self._beside = beside
+        self.fold_ins = FoldFigures(registry) if beside is None else None
         _begin_at_zero(self._refused, families.REFUSED)
         _begin_at_zero(self._failures, families.STORE_FAILURES)
         _begin_at_zero(self._refresh_failures, families.SNAPSHOT_FAILURES)
@@ -109,26 +116,18 @@ class Metrics(Observer, Reads, Watcher, Listener):
         if what in ("removals", "names"):
             self.store_failed("postgres")
 
-    def folded_in(self, users: int, seconds: float) -> None:
-        """The lists of some users are fresh; the oldest of them was told so long ago."""
-        self._folded.inc(users)
-        self._fold_in.observe(seconds)
-
-    def waiting(self, users: int) -> None:
-        """So many users wait to be folded in."""
-        self._waiting.set(users)
-
-    def fold_in_failed(self) -> None:
-        """Nobody could be folded in."""
-        self._fold_in_failures.inc()
-
     def render(self) -> bytes:
         """All figures, as Prometheus reads them."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self.registry)
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # theirs
-        return generate_latest(registry)
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            return _of_files(None)
+        own = generate_latest(self.registry)
+        return own if self._beside is None else own + _of_files(self._beside)
+
+
+def _of_files(folder: Path | None) -> bytes:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, None if folder is None else str(folder))  # type: ignore[no-untyped-call]  # theirs
+    return generate_latest(registry)
 
 
 def _counter(family: Family, registry: CollectorRegistry) -> Counter:
@@ -151,7 +150,7 @@ def _histogram(family: Family, registry: CollectorRegistry) -> Histogram:
 def _gauge(
     family: Family,
     registry: CollectorRegistry,
-    across_workers: Literal["livemax", "livemin", "livesum"],
+    across_workers: Literal["livemax", "livemin"],
 ) -> Gauge:
     return Gauge(
         family.name,

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -29,11 +28,10 @@ from moovitamix.serve.http import snapshot
 from moovitamix.serve.http.challenger import Challenger
 from moovitamix.serve.http.folding import FoldingKept
 from moovitamix.serve.http.live import load_live_model
+from moovitamix.serve.http.removals import read_removals
 from moovitamix.serve.http.tracks import tell_tracks
 from moovitamix.serve.http.world import Counts, Favourites, Origin, World
 from moovitamix.serve.life import renew
-from moovitamix.settings import get_settings
-from moovitamix.warehouse.blocklist import BLOCKED_TRACKS
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
@@ -45,10 +43,6 @@ log = logging.getLogger(__name__)
 EVERY = 10.0
 NAMES_EVERY = 600.0
 
-_REMOVED = f"""
-SELECT id FROM tracks WHERE withdrawn_at IS NOT NULL OR id IN ({BLOCKED_TRACKS})
-"""  # noqa: S608 - a constant of the blocklist
-_WITHDRAWN_USERS = "SELECT id FROM users WHERE withdrawn_at IS NOT NULL"
 _TRACKS = "SELECT id, name, artist FROM tracks ORDER BY id"
 _GENRES = "SELECT id, name FROM genres ORDER BY id"
 _TRACK_GENRES = "SELECT genre_id, track_id FROM track_genres ORDER BY genre_id, track_id"
@@ -77,6 +71,7 @@ class Refresher:
         prefix: What every key begins with, without the colon.
         path: Of the snapshot on disk.
         watcher: Told of what was done.
+        folds: Whether lists are made anew in this process: whether it takes what that needs.
         on_factors: Called when other factors have been loaded.
     """
 
@@ -90,6 +85,7 @@ class Refresher:
         prefix: str,
         path: Path,
         watcher: Watcher | None = None,
+        folds: bool = True,
         on_factors: Callable[[], None] = lambda: None,
     ) -> None:
         self._world = world
@@ -99,6 +95,7 @@ class Refresher:
         self._prefix = prefix
         self._path = path
         self._watcher = watcher or Watcher()
+        self._folds = folds
         self._on_factors = on_factors
         self._changing = threading.Lock()
         self._stopping = threading.Event()
@@ -109,7 +106,7 @@ class Refresher:
         self._loaded: tuple[str, int | None] | None = None
         self._generation: Generation | None = None
         self._folding = FoldingKept(warehouse, world)
-        self._challenger = Challenger(world, warehouse, lake)
+        self._challenger = Challenger(world, warehouse, lake, folds=folds)
 
     def start(self) -> None:
         """Load the snapshot, then go on in the background until `stop`."""
@@ -180,13 +177,10 @@ class Refresher:
         return _Told(self._watcher, what)
 
     def _take_removals(self) -> None:
-        today = get_settings().present().astimezone(UTC).date()
         with self._warehouse.connect() as connection:
-            removed = connection.execute(_REMOVED, {"today": today}).fetchall()
-            users = connection.execute(_WITHDRAWN_USERS).fetchall()
+            removals = read_removals(connection)
             self._world.hidden.refresh(connection)
-        self._world.removed = frozenset(track for (track,) in removed)
-        self._world.withdrawn_users = frozenset(user for (user,) in users)
+        self._world.removed, self._world.withdrawn_users = removals
         self._world.removals_at = time.monotonic()
 
     def _take_names(self) -> None:
@@ -228,7 +222,7 @@ class Refresher:
 
     def _keep_folding(self, generation: Generation | None) -> None:
         live = self._world.live
-        if live is None:
+        if live is None or not self._folds:
             return
         if self._folding.keep(live, None if generation is None else generation.name):
             self._world.folding = self._folding.folding
@@ -265,6 +259,8 @@ class Refresher:
             merged.update(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
             if isinstance(genre, int):
                 by_genre[genre] = Counts(found.ids, found.scores)
+        before = self._world.origin
+        is_new = before is None or before.generation != generation.name
         with self._changing:
             self._world.by_genre = by_genre
             self._world.origin = Origin(
@@ -274,8 +270,9 @@ class Refresher:
                 ids = np.fromiter(merged, dtype=np.int64, count=len(merged))
                 self._world.counts = Counts(ids, np.array(list(merged.values()), dtype=np.float32))
                 self._world.rank()
-        self.wake()
-        self._save()
+        if is_new or by_genre:  # else there are no genres, and there is nothing new in that
+            self.wake()
+            self._save()
 
     def _save(self) -> None:
         try:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 from rich.console import Console
 
 from moovitamix.errors import SettingsError
+from moovitamix.serve.http.fold_supervision import folding_beside
 from moovitamix.serve.http.keys import KeyStore
 from moovitamix.settings import get_settings
 
@@ -60,9 +62,8 @@ def serve(
         f"{lock}.\n"
         "Ctrl-C stops it."
     )
-    figures = _shared_figures() if workers > 1 else None
     application = APPLICATION if access_log else f"{APPLICATION}_quiet"
-    try:
+    with _folder(workers) as folder, folding_beside(folder):
         uvicorn.run(
             application,
             factory=True,
@@ -81,9 +82,6 @@ def serve(
             timeout_graceful_shutdown=10,
             backlog=4_096,
         )
-    finally:
-        if figures is not None:
-            shutil.rmtree(figures, ignore_errors=True)
 
 
 def is_loopback(host: str) -> bool:
@@ -96,8 +94,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _shared_figures() -> Path:
-    """A folder in which the workers add up their figures; set before they start."""
-    folder = Path(tempfile.mkdtemp(prefix="moovitamix-metrics-"))
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-    return folder
+@contextmanager
+def _folder(workers: int) -> Iterator[Path]:
+    """A folder in which the processes of this server meet; several workers add up figures there."""
+    with tempfile.TemporaryDirectory(
+        prefix="moovitamix-serve-", ignore_cleanup_errors=True
+    ) as name:
+        if workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = name
+        yield Path(name)

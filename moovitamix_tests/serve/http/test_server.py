@@ -9,6 +9,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from moovitamix.serve.http import fold_process
 from moovitamix.serve.http.keys import add_key, make_key
 from moovitamix_tests.main_job.command import PATIENCE, Home, Running, a_home
 from moovitamix_tests.main_job.test_dev import free_port
@@ -56,6 +59,18 @@ def unlocked(home: Home, port: int) -> str:
     return secret
 
 
+def folding_of(home: Home) -> list[psutil.Process]:
+    return [p for p in home.processes() if fold_process.__name__ in p.cmdline()]
+
+
+def until_folding(port: int, key: str) -> None:
+    """Waits until whichever worker is asked tells what the process beside them counts."""
+    deadline = time.monotonic() + PATIENCE
+    while b"\nmoovitamix_fold_ins_total 0.0\n" not in ask(port, "/metrics", key)[1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_workers_answer_together_and_add_up_their_figures(tmp_path: Path) -> None:
     port = free_port()
     with a_home(tmp_path / "home") as home, Receiver() as graylog:
@@ -71,6 +86,9 @@ def test_workers_answer_together_and_add_up_their_figures(tmp_path: Path) -> Non
                 told.append(json.loads(body))
             assert {answer["tier"] for answer in told} == {"nothing yet"}
             assert ask(port, "/health/ready")[0] == 503
+            # One folds in, for both workers, and tells its figures beside theirs.
+            (folding,) = folding_of(home)
+            until_folding(port, key)
             _, figures = ask(port, "/metrics", key)
             counted = [
                 float(line.rpartition(" ")[2])
@@ -80,6 +98,7 @@ def test_workers_answer_together_and_add_up_their_figures(tmp_path: Path) -> Non
                 and "/users/" in line
             ]
             assert sum(counted) == REQUESTS
+            assert folding.pid in {process.pid for process in folding_of(home)}
             running.interrupt()
             ended = running.ended()
         graylog.wait_for(REQUESTS, lambda one: "_user" in one and one["_status"] == 200)
@@ -93,3 +112,4 @@ def test_workers_answer_together_and_add_up_their_figures(tmp_path: Path) -> Non
         assert "Traceback" not in ended.output
         assert '"route":"/users/{id}/recommendations"' in ended.output
         assert not [p for p in home.processes() if "serve" in p.cmdline()]
+        assert not folding_of(home)
