@@ -62,7 +62,11 @@ BROKEN: list[tuple[Endpoint, str, Any, str]] = [
     (TRACKS, "name", None, "got `null`"),
     (TRACKS, "name", "a\x00b", "regex"),
     (TRACKS, "name", "n" * 1_000_000, "length <= 10000"),
+    (TRACKS, "genres", "Jazz," + "g" * 201, "regex"),
+    (TRACKS, "genres", "Jazz\x00", "regex"),
+    (TRACKS, "genres", "Jazz," * 2_001, "length <= 10000"),
     (USERS, "email", "mallory@example.org\x00", "regex"),
+    (USERS, "favorite_genres", "g" * 4_000, "regex"),
     (USERS, "gender", None, "got `null`"),
 ]
 
