@@ -33,7 +33,10 @@ Genres = Annotated[
 ]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Moment = Annotated[datetime, msgspec.Meta(tz=False)]
-Duration = Annotated[str, msgspec.Meta(pattern=r"\A\d{1,4}:[0-5]\d\Z")]
+# Not `\d`, which takes the digits of all scripts.
+Duration = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,4}:[0-5][0-9]\Z")]
+# Which of several plays of a track it is, is a `smallint` in the tables.
+MOST_PLAYS_A_RECORD = 32_000
 
 
 class TrackRecord(msgspec.Struct, frozen=True, gc=False):
@@ -71,7 +74,7 @@ class ListenRecord(msgspec.Struct, frozen=True, gc=False):
     """
 
     user_id: Int64
-    items: Annotated[list[Int64], msgspec.Meta(max_length=100_000)]
+    items: Annotated[list[Int64], msgspec.Meta(max_length=MOST_PLAYS_A_RECORD)]
     created_at: Moment
     updated_at: Moment
 

@@ -9,6 +9,8 @@ import polars as pl
 
 from moovitamix.ingest.contract import LISTENS
 
+_MOST_TIMES = (1 << 15) - 1  # what `nth` holds
+
 
 def settle(new: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
     """Give each track of each new listen content the moment it was heard.
@@ -71,13 +73,17 @@ def explode(records: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         The other columns with `track_id` (Int64), `listened_at` and `nth` (Int16): which of
-        several plays of the track in its record, from 1.
+        several plays of the track in its record, from 1. A record with more plays of one track
+        than that can tell breaks the contract; of one that an older lake holds, the first count.
     """
-    return (
+    plays = (
         records.filter(pl.col("items").list.len() > 0)
         .explode("items", "listened_at")
         .rename({"items": "track_id"})
         .with_columns(
-            nth=pl.int_range(1, pl.len() + 1, dtype=pl.Int16).over(*LISTENS.key, "track_id")
+            nth=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(*LISTENS.key, "track_id")
         )
     )
+    if plays.select((pl.col("nth") > _MOST_TIMES).any()).item():
+        plays = plays.filter(pl.col("nth") <= _MOST_TIMES)
+    return plays.cast({"nth": pl.Int16})

@@ -70,12 +70,15 @@ WHERE NOT EXISTS (SELECT FROM track_genres t WHERE t.genre_id = g.id)
 RETURNING id
 """
 
+# A duration that did not parse blocks its day. Where the track comes along with a listen of another
+# day, or the verdict was accepted, it is not loaded, and its listens wait for it in quarantine.
 TRACKS = """
 INSERT INTO tracks AS t
        (id, name, artist, songwriters, duration, album, created_at, updated_at, pull)
 SELECT id, name, artist, songwriters, make_interval(secs => duration_seconds), album,
        created_at, updated_at, pull
 FROM believed_tracks
+WHERE duration_seconds IS NOT NULL
 ON CONFLICT (id) DO UPDATE
 SET name = excluded.name, artist = excluded.artist, songwriters = excluded.songwriters,
     duration = excluded.duration, album = excluded.album, created_at = excluded.created_at,

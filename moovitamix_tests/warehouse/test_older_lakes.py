@@ -13,9 +13,10 @@ from moovitamix.ingest import decode
 from moovitamix.ingest.contract import ENDPOINTS, Endpoint, field_types
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.resources import Warehouse
-from moovitamix_tests.ingest.pulling import a_track, at, pull_at
+from moovitamix.warehouse.stage import tracks_slice
+from moovitamix_tests.ingest.pulling import a_listen, a_track, at, pull_at
 from moovitamix_tests.reference_source import ReferenceSource
-from moovitamix_tests.warehouse.loading import load, rows_of
+from moovitamix_tests.warehouse.loading import load, november, rows_of
 
 
 def _bare(kind: Any) -> Any:
@@ -59,3 +60,39 @@ def test_a_genre_too_long_for_the_index_is_left_out_and_counted(
     assert rows_of(
         warehouse, "SELECT name FROM track_genres JOIN genres ON id = genre_id WHERE track_id = 3"
     ) == [("soul",)]
+
+
+@pytest.mark.parametrize("times", [32_767, 32_768, 40_000])
+def test_more_plays_of_a_track_than_can_be_numbered_end_neither_a_load_nor_a_pull(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource, times: int
+) -> None:
+    plays = "SELECT track_id, count(*)::int FROM listen_history WHERE user_id = 2 GROUP BY 1"
+    small.listens.append(a_listen(2, [1] * times, at(12)))
+    with an_earlier_contract():
+        pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21))
+    assert rows_of(warehouse, plays) == [(1, 32_767)]
+
+    small.listens[-1] = a_listen(2, [1, 2], at(12), at(21, 9))
+    assert pull_at(lake, small, at(22)).counts["listen_history"].stored == 1
+    assert load(warehouse, lake, 12, 21).inserted["listen_history"] == 1
+    assert rows_of(warehouse, plays) == [(1, 32_767), (2, 1)]
+
+
+def test_a_duration_in_digits_of_another_script_is_left_to_its_check_and_to_quarantine(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    small.tracks.append(a_track(3, at(5), duration="٣:20"))
+    small.listens.append(a_listen(2, [3, 1], at(13)))
+    with an_earlier_contract():
+        pull_at(lake, small)
+    found = tracks_slice(lake, [november(5)])
+    assert dict(found.select("id", "duration_seconds").rows())[3] is None
+    outcome = load(warehouse, lake, 13)
+    assert (outcome.inserted["listen_history"], outcome.quarantined_listens) == (1, 1)
+
+    small.tracks[-1] = a_track(3, at(5), duration="3:20")
+    pull_at(lake, small, at(22))
+    load(warehouse, lake, *range(1, 22))
+    loaded = "SELECT user_id, track_id FROM listen_history WHERE track_id = 3"
+    assert rows_of(warehouse, loaded) == [(2, 3)]
