@@ -231,10 +231,16 @@ WITH waiting AS (
 SELECT count(*) FROM loaded
 """
 
+# The newest pull that holds it so decides: it may have been mended in between, and broken again to
+# the same bytes. Whether a later one has mended it is told by `quarantine.resolve_mended`.
 REJECTED = """
 INSERT INTO quarantine AS q (endpoint, sha256, payload, day, pull, reason, field, key)
 VALUES (%(endpoint)s, %(sha256)s, %(payload)s, %(day)s, %(pull)s, %(reason)s, %(field)s, %(key)s)
-ON CONFLICT (endpoint, sha256) DO UPDATE SET last_tried = now(), key = excluded.key
+ON CONFLICT (endpoint, sha256) DO UPDATE
+SET last_tried = now(), key = excluded.key,
+    resolved_at = CASE WHEN q.pull < excluded.pull THEN NULL ELSE q.resolved_at END,
+    day = CASE WHEN q.pull < excluded.pull THEN excluded.day ELSE q.day END,
+    pull = greatest(q.pull, excluded.pull)
 """
 
 # Tracks and users that the newest pull did not see any more, and those that came back. A
