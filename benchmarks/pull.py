@@ -4,8 +4,9 @@ For each size of the world a source is started, and read in turn by two processe
 the same number of requests under way: one that reads the bodies of all pages and throws them
 away, and a whole pull into an empty lake, from the first request to the manifest. The share that
 the pull reaches of the bare pages a second holds better than either figure: take the median of
-several rounds, for source and reader share the machine. Where `wrk` is installed it reads the
-listens' pages too. Peak memory is what the kernel says of the pull's process.
+several rounds, for source and reader share the machine. The bare reader is aiohttp's; where `wrk`
+is installed it reads the same pages too, as a load generator that takes next to nothing for
+itself. Peak memory is what the kernel says of the pull's process.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ NOW = datetime(2026, 10, 31, 12)  # noqa: DTZ001 - naive UTC, like all times of 
 CONCURRENT_REQUESTS = 16
 WRK_SECONDS = 10
 
-# One request a page, each page in turn, as a pull asks for them.
+# One request a page, each page in turn, as a pull asks for them; then from the beginning.
 WRK_SCRIPT = """
-local page, pages = 0, %d
+local endpoints = {%s}
+local at, page = 1, 0
 request = function()
-  page = page %% pages + 1
-  return wrk.format("GET", "/listen_history?size=100&page=" .. page)
+  page = page + 1
+  if page > endpoints[at][2] then at, page = at %% #endpoints + 1, 1 end
+  return wrk.format("GET", "/" .. endpoints[at][1] .. "?size=100&page=" .. page)
 end
 """
 
@@ -56,12 +59,13 @@ def main() -> None:
     if asked.role:
         print(json.dumps(ROLES[asked.role](asked.url, asked.folder)))
         return
-    print("  listens   pages  bare/s  pull/s  share  bare ms  pull ms  start MB  peak MB   wrk/s")
+    columns = ("bare/s", "pull/s", "share", "bare ms", "pull ms", "start MB", "peak MB", "  wrk/s")
+    print("  listens   pages ", "  ".join(columns), " of wrk")
     for listens in asked.listens:
         with _source(listens) as url:
             _measure("bare", url)  # the source makes its days when they are first asked for
             bare = [(_measure("bare", url), _measure("pull", url)) for _ in range(asked.rounds)]
-            _print_row(f"{listens:>9,}", bare, _wrk(url, bare[0][0]["listen_pages"]))
+            _print_row(f"{listens:>9,}", bare, _wrk(url, bare[0][0]["by_endpoint"]))
             if asked.again:
                 again = [(_measure("bare", url), _measure("again", url))]
                 _print_row("    again", again, None)
@@ -80,7 +84,7 @@ def _print_row(
         1_000 * median(one["processor"] for one in those) / pages
         for those in zip(*rounds, strict=True)
     )
-    told = f"{wrk:>8,.0f}" if wrk else "       -"
+    told = f"{wrk:>8,.0f}  {pull / wrk:>6.2f}" if wrk else "       -       -"
     print(
         f"{title}  {pages:>6,}  {bare:>6,.0f}  {pull:>6,.0f}  {share:>5.2f}  {bare_ms:>7.2f}  "
         f"{pull_ms:>7.2f}  {start:>8,.0f}  {peak:>7,.0f}{told}",
@@ -125,12 +129,14 @@ def _measure(role: str, url: str) -> dict[str, Any]:
     return measured
 
 
-def _wrk(url: str, pages: int) -> float | None:
+def _wrk(url: str, pages: dict[str, int]) -> float | None:
     """Pages a second by wrk, or None where it is not installed."""
     if not shutil.which("wrk"):
         return None
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(WRK_SCRIPT % pages)
+        script.write(
+            WRK_SCRIPT % ", ".join(f'{{"{name}", {last}}}' for name, last in pages.items())
+        )
         script.flush()
         command = ["wrk", "-t1", f"-c{CONCURRENT_REQUESTS}", f"-d{WRK_SECONDS}s"]
         done = subprocess.run(
@@ -168,7 +174,7 @@ def _bare(url: str, _folder: Path) -> dict[str, Any]:
             seconds = perf_counter() - began
         return {
             "pages": sum(pages.values()),
-            "listen_pages": pages["listen_history"],
+            "by_endpoint": pages,
             "seconds": seconds,
             "processor": process_time() - busy,
         }

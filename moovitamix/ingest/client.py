@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 
 import aiohttp
+import httptools
 import tenacity
 
 from moovitamix.errors import SourceContractError, SourceUnavailable
+from moovitamix.ingest.connections import Answer, Connections, Unusual
 from moovitamix.ingest.contract import PAGE_SIZE, Endpoint
 from moovitamix.ingest.decode import Page, decode_page
 from moovitamix.ingest.request_times import RequestTimes
@@ -24,6 +27,7 @@ CONCURRENT_REQUESTS = 16
 ATTEMPTS = 6
 LONGEST_WAIT_SECONDS = 30.0
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
+_ANSWER_SECONDS = 60.0
 
 # Worth another try: the server is busy, restarting, or asks for patience.
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
@@ -74,8 +78,12 @@ class SourceClient:
         self.times = RequestTimes()
         self._headers = token_headers(token, token_header)
         self._places = asyncio.Semaphore(CONCURRENT_REQUESTS)
+        self._connections: Connections | None = None
+        self._complete = False  # whether it takes a complete HTTP client
 
     async def __aenter__(self) -> Self:
+        with suppress(Unusual):
+            self._connections = Connections(self.url, self._headers)
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             timeout=_TIMEOUT,
@@ -89,6 +97,8 @@ class SourceClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._connections is not None:
+            self._connections.close()
         await self._session.close()
 
     async def page(self, endpoint: Endpoint, number: int) -> Page:
@@ -146,20 +156,19 @@ class SourceClient:
         return body
 
     async def _ask(self, where: str) -> bytes:
-        refused = False
         try:
-            async with self._session.get(where) as answer:
-                body = await answer.read()
-                if answer.status == 200:
-                    return body
-                said = f"HTTP {answer.status} {answer.reason or ''}".strip()
-                if answer.status in _PASSING:
-                    raise _PassingTrouble(said, _retry_after(answer.headers.get("Retry-After")))
-                refused = answer.status in {401, 403}
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+            answer = await self._answer(where)
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
             raise _PassingTrouble(f"{type(error).__name__} {error}".strip()) from error
-        except aiohttp.ClientError as error:
-            said = f"with no HTTP that can be read ({type(error).__name__})"
+        except (aiohttp.ClientError, httptools.HttpParserError) as error:
+            said, refused = f"with no HTTP that can be read ({type(error).__name__})", False
+        else:
+            if answer.status == 200:
+                return answer.body
+            said = f"HTTP {answer.status} {answer.reason}".strip()
+            if answer.status in _PASSING:
+                raise _PassingTrouble(said, _retry_after(answer.retry_after))
+            refused = answer.status in {401, 403}
         remedy = (
             "Set MOOVITAMIX_SOURCE_TOKEN to a token it accepts, and MOOVITAMIX_SOURCE_TOKEN_HEADER "
             "where it wants one other than `Authorization: Bearer`."
@@ -167,6 +176,18 @@ class SourceClient:
             else "Check that MOOVITAMIX_SOURCE_URL is the root of a MooVitamix source API."
         )
         raise SourceContractError(f"{where} answered {said}. {remedy}")
+
+    async def _answer(self, where: str) -> Answer:
+        """By kept connections, until the source asks for more than they can: then by aiohttp."""
+        if self._connections is not None and not self._complete:
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    return await self._connections.get(where)
+            except Unusual:
+                self._complete = True
+        async with self._session.get(where) as answer:
+            body, wait = await answer.read(), answer.headers.get("Retry-After")
+            return Answer(answer.status, answer.reason or "", body, wait)
 
 
 def _retry_after(header: str | None) -> float | None:

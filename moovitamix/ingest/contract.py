@@ -20,6 +20,8 @@ PAGE_SIZE = 100
 EARLIEST = datetime(1900, 1, 1)  # noqa: DTZ001 - the contract's times have no zone
 LATEST = datetime(2101, 1, 1)  # noqa: DTZ001
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
+
 # Postgres text holds no NUL, and a megabyte in a name is an accident, not a name.
 Text = Annotated[str, msgspec.Meta(max_length=10_000, pattern=r"\A[^\x00]*\Z")]
 # Names of genres, apart by commas. Each has a place in an index, whose rows end at 2,704 bytes.
@@ -115,9 +117,7 @@ class Endpoint:
         digests = [hashlib.sha256(line).digest() for line in lines]
         of_fields = zip(*map(msgspec.structs.astuple, records), strict=True)
         columns = [
-            pl.Series(name, _texts(encoder, values))
-            if isinstance(kind, pl.List)
-            else pl.Series(name, values, dtype=kind)
+            _column(name, kind, values, encoder)
             for (name, kind), values in zip(self.schema.items(), of_fields, strict=True)
         ]
         return pl.DataFrame([*columns, pl.Series("sha256", digests, dtype=pl.Binary)])
@@ -136,6 +136,23 @@ class Endpoint:
             name: pl.String() if isinstance(kind, pl.List) else kind
             for name, kind in self.schema.items()
         }
+
+
+def _column(
+    name: str, kind: pl.DataType, values: Sequence[Any], encoder: msgspec.json.Encoder
+) -> pl.Series:
+    if isinstance(kind, pl.List):
+        return pl.Series(name, _texts(encoder, values))
+    if isinstance(kind, pl.Datetime):
+        # Asked to take moments as they are, polars looks at each twice and plans a query.
+        return pl.Series(name, _microseconds(values), dtype=pl.Int64).cast(kind)
+    return pl.Series(name, values, dtype=kind)
+
+
+def _microseconds(moments: Sequence[datetime]) -> list[int]:
+    """Since 1970, exactly; before it, negative."""
+    since = [moment - _EPOCH for moment in moments]
+    return [(s.days * 86_400 + s.seconds) * 1_000_000 + s.microseconds for s in since]
 
 
 def _texts(encoder: msgspec.json.Encoder, values: Sequence[Any]) -> list[str]:
