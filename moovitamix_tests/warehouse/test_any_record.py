@@ -193,7 +193,7 @@ def test_whatever_the_contract_takes_is_published(
     assert rows_of(warehouse, LISTENS) == in_order(
         (listen["user_id"], *stamps(listen)[:1], track, times)
         for listen in world[2]
-        for track, times in Counter(listen["items"]).items()
+        for track, times in Counter[int](listen["items"]).items()
     )
 
 
