@@ -25,12 +25,15 @@ from moovitamix.ingest.request_times import RequestTimes
 
 CONCURRENT_REQUESTS = 16
 ATTEMPTS = 6
-LONGEST_WAIT_SECONDS = 30.0
+LONGEST_WAIT_SECONDS = 30.0  # of our own accord
+# A source that asks for more had better be left alone until later.
+LONGEST_ASKED_SECONDS = 300.0
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 _ANSWER_SECONDS = 60.0
 
-# Worth another try: the server is busy, restarting, or asks for patience.
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+# Worth another try, as is all from 500 on (there are more than those of HTTP: gateways have made up
+# theirs): the server is busy, restarting, or asks for patience.
+_PASSING = frozenset({408, 429})
 
 
 class _PassingTrouble(Exception):
@@ -42,11 +45,11 @@ class _PassingTrouble(Exception):
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """Exponential back-off with full jitter, never sooner than the server asks for."""
+    """Seconds: exponential back-off with full jitter, never sooner than the server asks for."""
     waited = tenacity.wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT_SECONDS)(state)
     trouble = state.outcome.exception() if state.outcome else None
     asked = trouble.retry_after if isinstance(trouble, _PassingTrouble) else None
-    return min(max(waited, asked or 0), LONGEST_WAIT_SECONDS)
+    return max(waited, asked or 0)
 
 
 def token_headers(token: str | None, header: str | None) -> dict[str, str]:
@@ -109,7 +112,8 @@ class SourceClient:
             number: From 1; a page past the end is empty.
 
         Raises:
-            SourceUnavailable: When the source gave no usable answer in `ATTEMPTS` tries.
+            SourceUnavailable: When the source gave no usable answer in `ATTEMPTS` tries, or asks
+                to be left alone for more than `LONGEST_ASKED_SECONDS`.
             SourceContractError: When it refuses the request or its answer is no page.
         """
         where = f"{self.url}/{endpoint.name}?page={number}&size={PAGE_SIZE}"
@@ -149,7 +153,7 @@ class SourceClient:
             async with self._places:  # waiting for one's turn is not the source's time
                 began = time.perf_counter()
                 body = await self._ask(where)
-        except (_PassingTrouble, SourceContractError):
+        except (_PassingTrouble, SourceUnavailable, SourceContractError):
             self.times.failed(endpoint.name)
             raise
         self.times.took(endpoint.name, time.perf_counter() - began)
@@ -166,8 +170,8 @@ class SourceClient:
             if answer.status == 200:
                 return answer.body
             said = f"HTTP {answer.status} {answer.reason}".strip()
-            if answer.status in _PASSING:
-                raise _PassingTrouble(said, _retry_after(answer.retry_after))
+            if answer.status >= 500 or answer.status in _PASSING:
+                raise _passing(where, said, _retry_after(answer.retry_after))
             refused = answer.status in {401, 403}
         remedy = (
             "Set MOOVITAMIX_SOURCE_TOKEN to a token it accepts, and MOOVITAMIX_SOURCE_TOKEN_HEADER "
@@ -188,6 +192,17 @@ class SourceClient:
         async with self._session.get(where) as answer:
             body, wait = await answer.read(), answer.headers.get("Retry-After")
             return Answer(answer.status, answer.reason or "", body, wait)
+
+
+def _passing(where: str, said: str, asked: float | None) -> Exception:
+    """What an answer means that the next try may mend, unless it asks for too much patience."""
+    if asked is None or asked <= LONGEST_ASKED_SECONDS:
+        return _PassingTrouble(said, asked)
+    return SourceUnavailable(
+        f"{where} answered {said} and asks to be left alone for {asked:,.0f} seconds, more than "
+        f"the {LONGEST_ASKED_SECONDS:,.0f} that a pull waits. Nothing was changed. Run again after "
+        "that."
+    )
 
 
 def _retry_after(header: str | None) -> float | None:

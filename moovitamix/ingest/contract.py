@@ -24,9 +24,21 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 
 # Postgres text holds no NUL, and a megabyte in a name is an accident, not a name.
 Text = Annotated[str, msgspec.Meta(max_length=10_000, pattern=r"\A[^\x00]*\Z")]
+# Names of genres, apart by commas. Each has a place in an index, whose rows end at 2,704 bytes.
+GENRE_LENGTH = 200
+Genres = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=10_000,
+        pattern=rf"\A[^\x00,]{{0,{GENRE_LENGTH}}}(,[^\x00,]{{0,{GENRE_LENGTH}}})*\Z",
+    ),
+]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Moment = Annotated[datetime, msgspec.Meta(tz=False)]
-Duration = Annotated[str, msgspec.Meta(pattern=r"\A\d{1,4}:[0-5]\d\Z")]
+# Not `\d`, which takes the digits of all scripts.
+Duration = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,4}:[0-5][0-9]\Z")]
+# Which of several plays of a track it is, is a `smallint` in the tables.
+MOST_PLAYS_A_RECORD = 32_000
 
 
 class TrackRecord(msgspec.Struct, frozen=True, gc=False):
@@ -37,7 +49,7 @@ class TrackRecord(msgspec.Struct, frozen=True, gc=False):
     artist: Text
     songwriters: Text
     duration: Duration
-    genres: Text
+    genres: Genres
     album: Text
     created_at: Moment
     updated_at: Moment
@@ -51,7 +63,7 @@ class UserRecord(msgspec.Struct, frozen=True, gc=False):
     last_name: Text
     email: Text
     gender: Text
-    favorite_genres: Text
+    favorite_genres: Genres
     created_at: Moment
     updated_at: Moment
 
@@ -64,7 +76,7 @@ class ListenRecord(msgspec.Struct, frozen=True, gc=False):
     """
 
     user_id: Int64
-    items: Annotated[list[Int64], msgspec.Meta(max_length=100_000)]
+    items: Annotated[list[Int64], msgspec.Meta(max_length=MOST_PLAYS_A_RECORD)]
     created_at: Moment
     updated_at: Moment
 

@@ -19,8 +19,10 @@ from moovitamix.errors import SourceContractError
 from moovitamix.ingest.contract import (
     EARLIEST,
     ENDPOINTS,
+    GENRE_LENGTH,
     LATEST,
     Endpoint,
+    Genres,
     Text,
     field_types,
 )
@@ -68,9 +70,13 @@ class _Envelope(msgspec.Struct):
 def _whole_page(record: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
     """A decoder of pages in which nothing is to be told: all good, and no field beyond."""
     # The pattern of `Text` takes longer than all the rest; it only looks for NUL, which the page
-    # as a whole can be searched for.
-    sent = Annotated[str, msgspec.Meta(max_length=10_000)]
-    fields = [(name, sent if kind == Text else kind) for name, kind in field_types(record).items()]
+    # as a whole can be searched for. And a list of genres that is no longer than one may be holds
+    # none that is too long; with a longer one the page is looked at record by record.
+    sent: dict[Any, Any] = {
+        Text: Annotated[str, msgspec.Meta(max_length=10_000)],
+        Genres: Annotated[str, msgspec.Meta(max_length=GENRE_LENGTH)],
+    }
+    fields = [(name, sent.get(kind, kind)) for name, kind in field_types(record).items()]
     strict = msgspec.defstruct(
         record.__name__, fields, forbid_unknown_fields=True, frozen=True, gc=False
     )

@@ -1,7 +1,7 @@
 """Everything the source holds now, read as one: all of one world, or not at all.
 
-The source is alive: it grows while it is read, and may start anew in the middle. What is kept
-of a reading, and for which day, is told by `pull.py` and `deal.py`.
+The source is alive: it grows while it is read, and may start anew in the middle. Whether a reading
+is whole is told by `whole.py`; what is kept of it, and for which day, by `pull.py` and `deal.py`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from moovitamix.errors import SourceUnavailable
 from moovitamix.ingest.client import CONCURRENT_REQUESTS, SourceClient
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, PAGE_SIZE, Endpoint
 from moovitamix.ingest.decode import Page, Rejected
+from moovitamix.ingest.settle import unite
 from moovitamix.ingest.spool import Spool, each_part, parts_for
+from moovitamix.ingest.whole import shortfall, world_change
 
 READINGS = 3
-
-# The share of the first page's records that must still be there, unchanged, at the end.
-_SAME_WORLD = 0.5
 
 # A frame is made of so many records at a time, between two pages: it takes a millisecond, and they
 # are still in the processor's cache. In a thread it took twice as long, for both wanted the GIL.
@@ -62,8 +61,10 @@ class Reading:
         pages: How many pages were read.
         total: What the source last stated as its number of records.
         received: Records received, good or not, repeats included.
-        superseded: Records left out because the same record came again with later content.
+        superseded: Contents left out because the same record came again with a later one; of
+            listens, whose plays are all in the one that stands.
         unknown: How many of those received had a field beyond the contract, by its name.
+        shrank_from: The total that a page stated, when one that was asked for later stated less.
     """
 
     endpoint: Endpoint
@@ -74,6 +75,7 @@ class Reading:
     received: int
     superseded: int
     unknown: dict[str, int]
+    shrank_from: int | None = None
 
     @property
     def distinct(self) -> int:
@@ -101,7 +103,7 @@ async def read_source(
     """Read all three endpoints as they are now, by name.
 
     A reading that is torn is thrown away and done again, up to `READINGS` times: one in which
-    the world changed on the way, or whose distinct records do not cover the stated totals.
+    the world changed on the way, or that may lack records (`whole.py`).
 
     Args:
         client: Of the source.
@@ -118,7 +120,7 @@ async def read_source(
     for number in range(READINGS):
         place = folder / f"reading-{number}"
         readings, first_pages = await _read_once(client, place, on_progress)
-        trouble = _shortfall(readings, digests) or await _world_change(client, first_pages)
+        trouble = shortfall(readings, digests) or await world_change(client, first_pages)
         if trouble is None:
             return readings
         digests = {name: reading.digest() for name, reading in readings.items()}
@@ -158,13 +160,20 @@ async def _read_endpoint(
     expected = max(1, -(-(first.total or 0) // PAGE_SIZE))
     collected = _Collected(endpoint, folder / endpoint.name, parts_for(first.total or 0))
     await collected.add(first)
+
+    async def read(number: int) -> Page:
+        stated = collected.most  # before it is asked: answers come in any order
+        page = await client.page(endpoint, number)
+        await collected.add(page, stated)
+        return page
+
     # The last one is read when all others are: until then it may grow, and to read it twice would
     # bring repeats that must be folded.
     numbers = iter(range(2, expected))
 
     async def read_on() -> None:
         for number in numbers:
-            await collected.add(await client.page(endpoint, number))
+            await read(number)
             on_progress(endpoint.name, collected.pages, expected)
 
     async with asyncio.TaskGroup() as group:
@@ -173,8 +182,7 @@ async def _read_endpoint(
     # What came in meanwhile stands at the end: read on from the last page until one is not full.
     last, number = first, expected
     while number == expected or last.length == PAGE_SIZE:
-        last = await client.page(endpoint, number)
-        await collected.add(last)
+        last = await read(number)
         number += 1
     on_progress(endpoint.name, number - 1, number - 1)
     return await _in_thread(lambda: collected.reading(last.total or first.total or 0))
@@ -193,10 +201,17 @@ async def _in_thread(work: Callable[[], Result]) -> Result:
 
 
 class _Collected:
-    """The pages of an endpoint on their way to disk."""
+    """The pages of an endpoint on their way to disk.
+
+    Attributes:
+        pages: How many came.
+        most: The highest total that any of them stated.
+    """
 
     def __init__(self, endpoint: Endpoint, folder: Path, parts: int) -> None:
         self.pages = 0
+        self.most = 0
+        self._shrank_from: int | None = None
         self._endpoint = endpoint
         self._records: list[msgspec.Struct] = []
         self._frames: list[pl.DataFrame] = []
@@ -209,8 +224,13 @@ class _Collected:
         )
         self._rejected = Spool.by_key(folder / "rejected", REJECTED_SCHEMA, ["sha256"], parts)
 
-    async def add(self, page: Page) -> None:
+    async def add(self, page: Page, stated: int = 0) -> None:
+        """Take in a page; `stated` is the total that was known when it was asked for."""
         self.pages += 1
+        if page.total is not None:
+            if page.total < stated:
+                self._shrank_from = stated
+            self.most = max(self.most, page.total)
         self._received += page.length
         self._records.extend(page.records)
         self._rejects.extend(page.rejected)
@@ -235,15 +255,18 @@ class _Collected:
         self._rejected.add(rejected_frame(rejects))
 
     def reading(self, total: int) -> Reading:
-        """All that was added, folded: each record once, with its latest content."""
+        """All that was added, folded: each record once, with its latest content; listens united."""
         last = self._endpoint.frame_without_lists(self._records)
         self._spill([*self._frames, last], self._rejects)
         superseded = 0
         # Nearly always nothing is there to fold, which is told much faster.
         for part in _repeating(self._contents, self._endpoint.key):
             contents = self._contents.part(part).unique("sha256", keep="first", maintain_order=True)
-            records = contents.sort("updated_at", "sha256").unique(
-                list(self._endpoint.key), keep="last", maintain_order=True
+            in_time = contents.sort("updated_at", "sha256")
+            records = (
+                unite(in_time)
+                if self._endpoint is LISTENS
+                else in_time.unique(list(self._endpoint.key), keep="last", maintain_order=True)
             )
             superseded += contents.height - records.height
             self._contents.replace(part, records)
@@ -260,6 +283,7 @@ class _Collected:
             self._received,
             superseded,
             dict(self._unknown),
+            self._shrank_from,
         )
 
 
@@ -274,33 +298,3 @@ def rejected_frame(rejected: Sequence[Rejected]) -> pl.DataFrame:
     rows = [(r.payload, hashlib.sha256(r.payload).digest(), r.field, r.reason) for r in rejected]
     frame = pl.DataFrame(rows, schema=REJECTED_SCHEMA, orient="row")
     return frame.unique("sha256", keep="first", maintain_order=True)
-
-
-def _shortfall(readings: dict[str, Reading], before: dict[str, tuple[int, int]]) -> str | None:
-    """Why the distinct records do not cover the totals, or None when they do."""
-    for name, reading in readings.items():
-        if reading.distinct >= reading.total:
-            continue
-        # Listens have no id: a source that really holds the same record twice says so by
-        # giving the very same contents again.
-        repeated = reading.endpoint is LISTENS and reading.received >= reading.total
-        if repeated and before.get(name) == reading.digest():
-            continue
-        return f"{name} states {reading.total} records and gave {reading.distinct} different ones"
-    return None
-
-
-async def _world_change(client: SourceClient, firsts: dict[str, Page]) -> str | None:
-    """How the first pages have become somebody else's since they were read, or None."""
-    now = await asyncio.gather(*(client.page(endpoint, 1) for endpoint in ENDPOINTS))
-    for endpoint, page in zip(ENDPOINTS, now, strict=True):
-        before = endpoint.frame(firsts[endpoint.name].records)
-        if before.is_empty():
-            continue
-        staying = before.join(endpoint.frame(page.records), on="sha256", how="semi").height
-        if staying < _SAME_WORLD * before.height:
-            return (
-                f"the first page of {endpoint.name} held {before.height} records, of which only "
-                f"{staying} were still there at the end"
-            )
-    return None

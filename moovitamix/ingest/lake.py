@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,9 @@ import polars as pl
 from moovitamix.errors import SettingsError
 
 _PARQUET = b"PAR1"
+
+# What file systems tell of a file that is another when it was replaced. A size alone is too little.
+_SIGNS = ("mtime", "ino", "created", "LastModified", "last_modified", "updated", "ETag", "etag")
 
 # Footers of our files have some hundred bytes; of one that grew in many parts, more.
 _FOOTER_BYTES = 16_384
@@ -141,6 +144,20 @@ class LakeStore:
         """The names of all files below a folder, sorted; unfinished ones left out."""
         return sorted(name for name in self._found(folder) if not _is_unfinished(name))
 
+    def versions(self, folder: str) -> dict[str, tuple[object, ...] | None]:
+        """The same names, each with a value that is another when the file was replaced.
+
+        None where the file system does not tell.
+        """
+        root, skip = self._path(folder), len(self._path(""))
+        if not self._files.exists(self._root):
+            return {}
+        found = {
+            str(path)[skip:]: (told["size"], *signs) if (signs := _signs(told)) else None
+            for path, told in self._files.find(root, detail=True).items()
+        }
+        return {name: found[name] for name in sorted(found) if not _is_unfinished(name)}
+
     def sizes(self) -> dict[str, tuple[int, int]]:
         """By first folder, how many files are below it and how many bytes they are."""
         root = self._path("")
@@ -194,6 +211,10 @@ class LakeStore:
             self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._files.mv(self._path(name), path)
         self.remove(folder)
+
+
+def _signs(told: Mapping[str, object]) -> list[object]:
+    return [told[name] for name in _SIGNS if told.get(name) is not None]
 
 
 def _is_unfinished(name: str) -> bool:

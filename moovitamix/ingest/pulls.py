@@ -78,16 +78,36 @@ def pull_name(began: datetime) -> str:
     return f"{began:%Y%m%dT%H%M%S%f}Z"
 
 
+# Each step of a run asks for all manifests, and only an erasure replaces one. By lake and name:
+# what told that it was not replaced, and what was read.
+_READ: dict[tuple[str, str], tuple[tuple[object, ...], Pull]] = {}
+
+
 def kept_pulls(lake: LakeStore) -> list[Pull]:
-    """All kept pulls, oldest first."""
-    manifests = [name for name in lake.names("pulls") if name.endswith("/manifest.json")]
-    return [msgspec.json.decode(lake.read_bytes(name), type=Pull) for name in manifests]
+    """All kept pulls, oldest first. A process reads each manifest once, unless it is replaced."""
+    return [_read(lake, name, version) for name, version in _manifests(lake)]
 
 
 def newest_pull(lake: LakeStore) -> Pull | None:
     """The kept pull that began last, or None."""
-    manifests = [name for name in lake.names("pulls") if name.endswith("/manifest.json")]
-    return msgspec.json.decode(lake.read_bytes(manifests[-1]), type=Pull) if manifests else None
+    manifests = _manifests(lake)
+    return _read(lake, *manifests[-1]) if manifests else None
+
+
+def _manifests(lake: LakeStore) -> list[tuple[str, tuple[object, ...] | None]]:
+    found = lake.versions("pulls").items()
+    return [one for one in found if one[0].endswith("/manifest.json")]
+
+
+def _read(lake: LakeStore, name: str, version: tuple[object, ...] | None) -> Pull:
+    read = _READ.get((lake.url, name))
+    if read is not None and read[0] == version:
+        return read[1]
+    # Replaced between listing and reading, it is read again at the next call.
+    pull = msgspec.json.decode(lake.read_bytes(name), type=Pull)
+    if version is not None:
+        _READ[lake.url, name] = version, pull
+    return pull
 
 
 def sweep(lake: LakeStore, kept: Sequence[Pull]) -> None:

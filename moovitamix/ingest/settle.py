@@ -1,13 +1,54 @@
-"""When each track of a listen was heard: settled once, when a pull brings the listen.
+"""What a listen record tells: the plays of all its contents, and when each of them was heard.
 
-Which contents are new is told by `bring.py`.
+It is settled once, when a pull brings the listen. Which contents are new is told by `bring.py`.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
-from moovitamix.ingest.contract import LISTENS
+from moovitamix.ingest.contract import LISTENS, ListenRecord
+
+_MOST_TIMES = (1 << 15) - 1  # what `nth` holds
+
+
+def unite(contents: pl.DataFrame) -> pl.DataFrame:
+    """Of listen contents that a source holds at once, one a record, with the plays of all.
+
+    A source may hold several records of one user and `created_at`, which are one. What was heard is
+    the same as when they had come one after the other: a play is matched by track and by being
+    the same of several plays of it.
+
+    Args:
+        contents: Columns as the contract's and `sha256`, the latest content of each record last.
+
+    Returns:
+        The same columns, one row a record. The latest content stands, with the plays that only
+        earlier ones name behind its own, and the hash of what came of it.
+    """
+    key = list(LISTENS.key)
+    repeated = pl.struct(key).is_duplicated()
+    several = contents.filter(repeated).reverse()
+    if several.is_empty():
+        return contents
+    plays = (
+        several.with_row_index("content")
+        .filter(pl.col("items").list.len() > 0)
+        .explode("items")
+        .with_columns(nth=pl.int_range(pl.len()).over("content", "items"))
+        .unique([*key, "items", "nth"], keep="first", maintain_order=True)
+        .group_by(key, maintain_order=True)
+        .agg("items")
+    )
+    united = (
+        several.unique(key, keep="first", maintain_order=True)
+        .drop("items")
+        .join(plays, on=key, how="left", maintain_order="left")
+        .with_columns(pl.col("items").fill_null([]))
+        .select(LISTENS.schema.keys())
+    )
+    records = [ListenRecord(*row) for row in united.iter_rows()]
+    return pl.concat([contents.filter(~repeated), LISTENS.frame(records)])
 
 
 def settle(new: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -71,13 +112,17 @@ def explode(records: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         The other columns with `track_id` (Int64), `listened_at` and `nth` (Int16): which of
-        several plays of the track in its record, from 1.
+        several plays of the track in its record, from 1. A record with more plays of one track
+        than that can tell breaks the contract; of one that an older lake holds, the first count.
     """
-    return (
+    plays = (
         records.filter(pl.col("items").list.len() > 0)
         .explode("items", "listened_at")
         .rename({"items": "track_id"})
         .with_columns(
-            nth=pl.int_range(1, pl.len() + 1, dtype=pl.Int16).over(*LISTENS.key, "track_id")
+            nth=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(*LISTENS.key, "track_id")
         )
     )
+    if plays.select((pl.col("nth") > _MOST_TIMES).any()).item():
+        plays = plays.filter(pl.col("nth") <= _MOST_TIMES)
+    return plays.cast({"nth": pl.Int16})

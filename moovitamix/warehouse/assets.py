@@ -212,6 +212,8 @@ def _metadata(outcome: "Outcome", table: str) -> dict[str, Any]:
     if table in outcome.updated:
         found["rows_updated"] = outcome.updated[table]
         found["rows_withdrawn_or_back"] = outcome.withdrawals[table]
+    if table == "genres":
+        found["genres_too_long"] = outcome.overlong_genres
     if table == "listen_history":
         found |= {
             "listens_staged": outcome.staged_listens,

@@ -80,6 +80,9 @@ def _upgrade(address: str, schema: str) -> None:
     )
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        # Whoever had the lock before may have been a newer version.
+        if _is_at_head(address, schema):
+            return
         connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
         connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}_staging"'))
         run_alembic(connection, schema)

@@ -38,6 +38,7 @@ class Loaded:
     known_listens: int
     quarantined_listens: int
     replayed_listens: int
+    overlong_genres: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Outcome:
         known_listens: Those of them that were there already, or are staged twice: told and pulled.
         quarantined_listens: Those of them whose user or track is nowhere to be found.
         replayed_listens: Listens that had waited in quarantine and could now be loaded.
+        overlong_genres: Names of genres that tracks or users state and that no index can hold; they
+            are left out.
         rejected: Records in quarantine, or again, because they break the contract.
         withdrawals: By table, rows that are withdrawn since the newest pull, or are back.
         spared: By table, rows that the newest pull misses, and that are not withdrawn because
@@ -71,6 +74,7 @@ class Outcome:
     known_listens: int
     quarantined_listens: int
     replayed_listens: int
+    overlong_genres: int
     rejected: int
     withdrawals: Mapping[str, int]
     spared: Mapping[str, int]
@@ -163,6 +167,7 @@ def publish(
         known_listens=loaded.known_listens,
         quarantined_listens=loaded.quarantined_listens,
         replayed_listens=loaded.replayed_listens,
+        overlong_genres=loaded.overlong_genres,
         rejected=_quarantine_rejected(connection, rejected),
         withdrawals=withdrawn,
         spared=spared,
@@ -191,6 +196,7 @@ def load_staged(connection: psycopg.Connection, *, run_id: str, days: Sequence[d
     values = {"run_id": run_id, "good": list(days)}
     connection.execute(statements.BELIEVED_TRACKS, values)
     connection.execute(statements.BELIEVED_USERS, values)
+    overlong = _count(connection, statements.OVERLONG_GENRES, {})
     new_genres = set(connection.execute(statements.GENRES).fetchall())
     inserted = {"genres": 0}
     updated = {}
@@ -216,7 +222,7 @@ def load_staged(connection: psycopg.Connection, *, run_id: str, days: Sequence[d
     inserted["listen_history"] = new + replayed
     for table in ("staged_tracks", "staged_users", "staged_listens"):
         connection.execute(f"DELETE FROM {table} WHERE run_id = %s", (run_id,))  # noqa: S608
-    return Loaded(inserted, updated, staged, known, quarantined, replayed)
+    return Loaded(inserted, updated, staged, known, quarantined, replayed, overlong)
 
 
 def _withdraw(connection: psycopg.Connection, table: str, pull: str) -> int:

@@ -41,10 +41,11 @@ def tracks_slice(
 
 def typed_tracks(records: pl.DataFrame) -> pl.DataFrame:
     """Records of `GET /tracks`, with `day` and `pull`, as rows of `staged_tracks`."""
-    minutes_and_seconds = pl.col("duration").str.split_exact(":", 1).struct
+    parts = pl.col("duration").str.split_exact(":", 1).struct
+    # What is no number is null, for the check that looks for it: it blocks a day, and ends no run.
+    minutes, seconds = (parts[place].cast(pl.Int32, strict=False) for place in (0, 1))
     return records.with_columns(
-        duration_seconds=minutes_and_seconds[0].cast(pl.Int32) * 60
-        + minutes_and_seconds[1].cast(pl.Int32),
+        duration_seconds=minutes * 60 + seconds,
         genres=folded_genres("genres"),
     ).drop("duration", "sha256")
 

@@ -60,7 +60,7 @@ def on_raw_socket(handle: Handler) -> Page:
     return asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 500, 501, 502, 503, 504, 507, 520, 524])
 def test_passing_trouble_is_waited_out(status: int) -> None:
     app, requests = scripted(Response(status_code=status), Response(EMPTY_PAGE))
     with serve_app(app) as url:
@@ -148,13 +148,24 @@ def test_the_source_may_ask_for_a_longer_wait(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(client_module, "LONGEST_WAIT_SECONDS", 30.0)
     app, _ = scripted(
         Response(status_code=429, headers={"Retry-After": "7"}),
-        Response(status_code=503, headers={"Retry-After": "86400"}),
+        Response(status_code=503, headers={"Retry-After": "300"}),
+        Response(status_code=503),
         Response(EMPTY_PAGE),
     )
     with serve_app(app) as url:
         first_page(url)
-    assert waits[0] == 7
-    assert waits[1] == 30
+    assert waits[:2] == [7, 300], "never sooner"
+    assert waits[2] <= 30
+
+
+def test_a_source_that_asks_for_more_than_a_pull_waits_is_left_alone_at_once() -> None:
+    app, requests = scripted(Response(status_code=503, headers={"Retry-After": "301"}))
+    with (
+        serve_app(app) as url,
+        pytest.raises(SourceUnavailable, match=r"left alone for 301 seconds.*Run again after"),
+    ):
+        first_page(url)
+    assert requests["tracks"] == 1
 
 
 def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:

@@ -268,3 +268,27 @@ def test_every_content_of_every_pull_is_dealt_once_to_one_day_or_counted_as_wait
         stored = slices.read_contents(lake, endpoint, every)
         assert stored.height == every.height, "each is in the file of its day"
         assert slices.read_days(lake, endpoint, ALL_DAYS).height == len(latest)
+
+
+def test_a_manifest_is_read_once_unless_it_is_replaced(tmp_path: Path) -> None:
+    class Watched(LakeStore):
+        def read_bytes(self, name: str) -> bytes:
+            read[name] += 1
+            return super().read_bytes(name)
+
+    read = Counter[str]()
+    url = tmp_path.as_uri()
+    kept = [
+        keep_reading(Watched(url), TRACKS, [a_track(1, at(5))], at(number), 1)
+        for number in (6, 7, 8)
+    ]
+    read.clear()
+    assert pulls.kept_pulls(Watched(url)) == kept, "each step of a run opens the lake for itself"
+    assert pulls.newest_pull(Watched(url)) == kept[-1]
+    names = [pulls.manifest_file(pull.name) for pull in kept]
+    assert read == Counter(names[-1:]), "the others were read by the pulls that followed them"
+
+    recounted = msgspec.structs.replace(kept[0], over=day(1))
+    keep(Watched(url), recounted)
+    assert pulls.kept_pulls(Watched(url)) == [recounted, *kept[1:]]
+    assert read == Counter([names[-1], names[0]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from fastapi import HTTPException
@@ -133,6 +135,69 @@ def test_of_two_contents_of_one_record_the_later_stands(source: ReferenceSource)
     reading = read(source)["listen_history"]
     assert reading.records["items"].to_list() == [[1, 2]]
     assert (reading.distinct, reading.superseded, reading.received) == (1, 1, 4)
+
+
+def test_listen_records_of_one_user_and_moment_are_one_with_the_plays_of_all(
+    source: ReferenceSource,
+) -> None:
+    user = source.users[0]["id"]
+    source.listens = [
+        a_listen(user, [3, 3], NOON, NOON.replace(hour=14)),
+        a_listen(user, [1, 2, 3], NOON),
+        a_listen(user, [], NOON, NOON.replace(hour=15)),
+        a_listen(user, [9], NOON.replace(hour=13)),
+        a_listen(user, [], NOON.replace(hour=11)),
+        a_listen(user, [], NOON.replace(hour=11), NOON),
+    ]
+    troubles: list[str] = []
+    reading = read(source, troubles)["listen_history"]
+    assert sorted(reading.records.select("created_at", "items", "updated_at").rows()) == [
+        (NOON.replace(hour=11), [], NOON),
+        (NOON, [3, 3, 1, 2], NOON.replace(hour=15)),
+        (NOON.replace(hour=13), [9], NOON.replace(hour=13)),
+    ]
+    assert (reading.distinct, reading.superseded, reading.rejected.height) == (3, 3, 0)
+    assert troubles == [], "no record is missing, so once is enough"
+    source.listens.reverse()
+    assert set(read(source)["listen_history"].records["sha256"]) == set(reading.records["sha256"])
+
+
+@pytest.mark.parametrize("grown", [0, 1], ids=["shrunk", "and grown again at its end"])
+def test_a_record_that_is_deleted_while_pages_are_read_takes_no_other_with_it(
+    paged: ReferenceSource, grown: int
+) -> None:
+    """All behind the deleted one move forward: the first of a page to the page before it."""
+    paged.tracks += [a_track(number, NOON) for number in range(251, 1_001)]
+    asked: list[int] = []
+
+    def delete(endpoint: str, page: int) -> None:
+        if endpoint == "tracks":
+            asked.append(page)
+            if len(asked) == 8:
+                del paged.tracks[4]
+            if len(asked) == 10:  # the last one
+                paged.tracks += [a_track(2_000 + n, NOON) for n in range(grown)]
+
+    paged.on_request = delete
+    troubles: list[str] = []
+    reading = read(paged, troubles)["tracks"]
+    assert set(reading.records["id"]) == {track["id"] for track in paged.tracks}
+    assert len(troubles) == 1
+    assert "tracks stated 1000 records and fewer later on" in troubles[0]
+
+
+def test_a_page_that_is_short_in_the_middle_covers_no_total(paged: ReferenceSource) -> None:
+    class Short(list[Record]):
+        """Holds what it holds, and gives one record less on the second page."""
+
+        def __getitem__(self, place: Any) -> Any:
+            found = super().__getitem__(place)
+            short = isinstance(place, slice) and place.start == 100
+            return found[:-1] if short else found
+
+    paged.tracks = Short(paged.tracks)
+    with pytest.raises(SourceUnavailable, match="tracks states 250 records and gave 249 different"):
+        read(paged)
 
 
 def test_a_later_page_that_never_comes_makes_the_source_unavailable(paged: ReferenceSource) -> None:

@@ -29,6 +29,21 @@ def test_a_file_is_read_as_written_and_replaced_as_a_whole(any_lake: LakeStore) 
     assert any_lake.names("a") == ["a/b/file"]
 
 
+def test_a_version_is_another_when_a_file_was_replaced_and_else_the_same(
+    any_lake: LakeStore,
+) -> None:
+    assert any_lake.versions("a") == {}
+    any_lake.write_bytes("a/one", b"same")
+    any_lake.write_bytes("a/two", b"same")
+    before = any_lake.versions("a")
+    assert None not in before.values()
+    any_lake.write_bytes("a/one", b"size")
+    after = any_lake.versions("a")
+    assert list(after) == list(before) == any_lake.names("a")
+    assert after["a/one"] != before["a/one"]
+    assert after["a/two"] == before["a/two"]
+
+
 def test_a_file_is_written_and_read_piece_by_piece(any_lake: LakeStore) -> None:
     any_lake.write_stream("a/file", lambda stream: [stream.write(b"one "), stream.write(b"two")])
     with any_lake.open("a/file") as stream:

@@ -14,8 +14,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg import sql
 from sqlalchemy import MetaData, create_engine, pool
 
+from moovitamix.errors import SettingsError
 from moovitamix.resources import Warehouse
 from moovitamix.warehouse import migrate
 from moovitamix.warehouse.tables import STAGING, metadata
@@ -137,3 +139,35 @@ def test_a_warehouse_of_the_first_revision_is_upgraded_with_what_it_holds(
         # So that a rollback knows what came before the champion.
         followed = "SELECT version, predecessor FROM model_decisions ORDER BY id"
         assert connection.execute(followed).fetchall() == [(1, None), (2, 1)]
+
+
+def test_an_older_version_that_waited_while_a_newer_one_upgraded_says_what_to_do(
+    warehouse: Warehouse,
+) -> None:
+    with warehouse.connect() as connection:
+        connection.execute("UPDATE schema_version SET version_num = '0001'")
+    migrate.forget()
+    upgraded = sql.SQL("UPDATE {} SET version_num = '9999'").format(
+        sql.Identifier(warehouse.schema_name, migrate.VERSION_TABLE)
+    )
+
+    def is_waiting() -> bool:
+        found = watcher.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        ).fetchone()
+        return bool(found and found[0])
+
+    with (
+        psycopg.connect(warehouse.address()) as newer,
+        psycopg.connect(warehouse.address(), autocommit=True) as watcher,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        newer.execute("SELECT pg_advisory_xact_lock(%s)", (migrate.MIGRATION_LOCK,))
+        older = thread.submit(migrate.ensure_current, warehouse.address(), warehouse.schema_name)
+        while not is_waiting():
+            assert not older.done(), older.exception()
+        newer.execute(upgraded)
+        newer.commit()
+        with pytest.raises(SettingsError, match=r"at revision 9999.*install the newer one"):
+            older.result()

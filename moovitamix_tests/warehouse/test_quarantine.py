@@ -206,3 +206,27 @@ def test_a_rejected_record_waits_no_longer_once_a_later_pull_has_brought_it_mend
     assert rows_of(warehouse, WAITING) == still
     load(warehouse, lake, 20)
     assert rows_of(warehouse, WAITING) == still, "in whatever order days are loaded"
+
+
+def test_a_record_that_was_mended_and_breaks_again_to_the_same_bytes_waits_again(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    broken = a_track(3, at(5), duration="long")
+    small.tracks.append(broken)
+    pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21))
+    small.tracks[-1] = a_track(3, at(5))
+    pull_at(lake, small, at(22))
+    load(warehouse, lake, 21)
+    assert rows_of(warehouse, WAITING) == []
+    small.tracks[-1] = broken
+    third = pull_at(lake, small, at(23))
+    load(warehouse, lake, 22)
+    waiting = "SELECT day, pull FROM quarantine WHERE resolved_at IS NULL"
+    assert rows_of(warehouse, waiting) == [(third.over, third.name)]
+    load(warehouse, lake, 20)
+    assert rows_of(warehouse, waiting) == [(third.over, third.name)], "in whatever order"
+    small.tracks[-1] = a_track(3, at(5), name="Mended for good")
+    pull_at(lake, small, at(24))
+    load(warehouse, lake, 20, 22)
+    assert rows_of(warehouse, WAITING) == []
