@@ -49,6 +49,7 @@ VARIANTS = {
     "without keys and limits": "keys",
     "without metrics": "metrics",
     "without access log": "log",
+    "without threads beside": "background",
     "while an experiment runs": "experiment",
     "a constant by the same server": "constant",
 }
@@ -90,6 +91,7 @@ def application() -> Any:
     from moovitamix.serve.http.app import Features, Stores, build_api
     from moovitamix.serve.http.gate import Limits
     from moovitamix.serve.http.keys import KeyStore
+    from moovitamix.serve.http.snapshot import snapshot_path
     from moovitamix.serve.http.tracks import NO_TRACKS
 
     cache = Cache(url=os.environ["BENCHMARK_REDIS"], namespace=PREFIX)
@@ -100,12 +102,13 @@ def application() -> Any:
         keys=KeyStore(None if off == "keys" else os.environ["BENCHMARK_KEYS"], home),
         limits=Limits(per_second=None if off == "keys" else 1e9),
         features=Features(metrics=off != "metrics", access_log=off != "log"),
-        background=False,
+        background=off != "background",
     )
     api.refresher.from_redis()
     api.refresher.from_postgres()
     if off == "names":
         api.world.tracks = NO_TRACKS
+        snapshot_path(home, PREFIX).unlink()  # what goes on beside would have them from there
     return api.app
 
 

@@ -93,12 +93,10 @@ def user_item_matrix(
             plays += block.filter(kind=PLAY).height
             yield block
 
+    parameters = training.matrix_parameters(warehouse)
     with warehouse.hold_erasures():
-        matrix = build_in_blocks(
-            counted(interactions.stream_interactions(warehouse, published.as_of)),
-            training.matrix_parameters(warehouse),
-            published.as_of,
-        )
+        found = interactions.stream_interactions(warehouse, published.as_of, parameters.window_days)
+        matrix = build_in_blocks(counted(found), parameters, published.as_of)
         pointer = artifacts.store_matrix(lake.open(), matrix, published.pull)
     users, tracks = matrix.values.shape
     context.log.info(f"{plays} plays: {users} users, {tracks} tracks, {matrix.values.nnz} pairs")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 
     from moovitamix.resources import Warehouse
 
-# Impressions and clicks are no interactions with a track: they are for figures.
+# Impressions and clicks are no interactions with a track: they are for figures. A hide counts until
+# it is taken back, however old it is; so it is read whatever the window.
 _INTERACTIONS = f"""
 SELECT user_id, track_id, listened_at, {PLAY}::bigint
 FROM listen_history
-WHERE listened_at < %(until)s
+WHERE listened_at < %(until)s AND listened_at >= %(since)s
 UNION ALL
 SELECT user_id, track_id, at, {SKIP}::bigint
 FROM feedback
-WHERE kind = 'skip' AND at < %(until)s
+WHERE kind = 'skip' AND at < %(until)s AND at >= %(since)s
 UNION ALL
 SELECT user_id, track_id, hidden_at, {HIDE}::bigint
 FROM hides
@@ -71,13 +72,22 @@ def published(connection: psycopg.Connection) -> Published:
 def read_interactions(warehouse: Warehouse, as_of: date) -> pl.DataFrame:
     """All plays, skips and hides up to the end of a day; as `matrix.WITH_FEEDBACK`, in no order."""
     empty = pl.DataFrame(schema=WITH_FEEDBACK)
-    return pl.concat([empty, *_blocks(warehouse, _INTERACTIONS, as_of)], rechunk=True)
+    return pl.concat([empty, *_blocks(warehouse, _INTERACTIONS, as_of, None)], rechunk=True)
 
 
-def stream_interactions(warehouse: Warehouse, as_of: date) -> Iterator[pl.DataFrame]:
-    """The same by user, in blocks that hold all of their users; one query, little memory."""
+def stream_interactions(
+    warehouse: Warehouse, as_of: date, window_days: int | None = None
+) -> Iterator[pl.DataFrame]:
+    """The same by user, in blocks that hold all of their users; one query, little memory.
+
+    Args:
+        warehouse: Holds them.
+        as_of: The last day.
+        window_days: Of the matrix that is made of them: plays and skips before the last so many
+            days, which it would leave out, stay in Postgres; None: all.
+    """
     held: list[pl.DataFrame] = []  # of one user, whose rows may go on in the next block
-    for block in _blocks(warehouse, _BY_USER, as_of):
+    for block in _blocks(warehouse, _BY_USER, as_of, window_days):
         users = block["user_id"].to_numpy()
         last = int(np.searchsorted(users, users[-1]))
         if last:
@@ -92,12 +102,16 @@ def stream_interactions(warehouse: Warehouse, as_of: date) -> Iterator[pl.DataFr
         yield pl.concat(held)
 
 
-def _blocks(warehouse: Warehouse, query: str, as_of: date) -> Iterator[pl.DataFrame]:
+def _blocks(
+    warehouse: Warehouse, query: str, as_of: date, window_days: int | None
+) -> Iterator[pl.DataFrame]:
+    until = end_of(as_of)
+    since = "-infinity" if window_days is None else until - timedelta(days=window_days)
     with warehouse.connect() as connection:
         for block in stream_integers(
             connection,
             query,
-            {"until": end_of(as_of)},
+            {"until": until, "since": since},
             columns=WITH_FEEDBACK.names(),
             block_rows=_BLOCK,
         ):

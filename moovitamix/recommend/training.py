@@ -93,7 +93,8 @@ def fit_candidate(
         pointer = artifacts.current_matrix(lake)  # the search took long: there may be a newer one
         matrix = artifacts.load_pointed(lake, pointer)
         if matrix.parameters != wanted.matrix:
-            plays = stream_interactions(warehouse, pointer.as_of)
+            window = wanted.matrix.window_days
+            plays = stream_interactions(warehouse, pointer.as_of, window)
             matrix = build_in_blocks(plays, wanted.matrix, pointer.as_of)
         bounded = bound_regularization(wanted.als, matrix)
         model = fit_als(matrix, bounded, on_iteration)

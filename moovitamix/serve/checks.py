@@ -11,6 +11,9 @@ import dagster as dg
 from moovitamix.resources import Cache, Lake, Warehouse
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from moovitamix.serve.inspection import Inspection
     from moovitamix.serve.judgements import Judgement
 
@@ -33,12 +36,22 @@ CHECKS: dict[tuple[str, str], str] = {
     (USERS, "lists_agree_with_fresh_ones"): (
         "Computed anew from champion and matrix, lists are what they are. On a sample."
     ),
+    (USERS, "every_known_user_has_a_list_with_repeats"): (
+        "Each user who has heard tracks of the champion, as long as ALS ranks."
+    ),
+    (USERS, "lists_with_repeats_agree_with_fresh_ones"): (
+        "Computed anew from champion, matrix and own plays, lists are what they are. On a sample "
+        "of users of whom no listens came late."
+    ),
     (USERS, "lists_with_repeats_are_ranked"): "Scores fall, no track comes twice. On a sample.",
     (USERS, "lists_with_repeats_can_be_played"): "None holds a withdrawn track. On a sample.",
     (TRACKS, "every_track_has_a_list"): "Each track of the champion has a list.",
     (TRACKS, "no_track_is_similar_to_itself"): "A list is about other tracks. On a sample.",
     (TRACKS, "no_list_holds_a_withdrawn_track"): "All can be played. On a sample.",
     (TRACKS, "every_list_is_ranked"): "Scores fall, no track comes twice. On a sample.",
+    (TRACKS, "lists_agree_with_fresh_ones"): (
+        "Computed anew from the champion, lists are what they are. On a sample."
+    ),
     (POPULAR, "popular_list_is_full"): "The list over all has all the entries it can have.",
     (POPULAR, "every_genre_has_a_list"): "Each genre with tracks to play has a list.",
     (POPULAR, "no_list_holds_a_withdrawn_track"): "All can be played.",
@@ -58,8 +71,9 @@ def published_generation(
     """Read the current generation back as its readers do."""
     from moovitamix.recommend.artifacts import load_current_matrix
     from moovitamix.recommend.champion import load_champion
-    from moovitamix.serve import inspection, judgements
+    from moovitamix.serve import fresh, inspection, judgements
     from moovitamix.serve.catalogue import read_catalogue, read_wanted_releases
+    from moovitamix.serve.fold import Folding
     from moovitamix.serve.generations import read_current
 
     store = lake.open()
@@ -80,6 +94,14 @@ def published_generation(
             )
             return
         catalogue = read_catalogue(warehouse)
+        releases = read_wanted_releases(warehouse, champion, matrix, catalogue)
+
+        def own_plays(users: "NDArray[np.int64]") -> "fresh.OwnPlays":
+            if champion.algorithm != "als" or not champion.blend.own_plays:
+                return fresh.OwnPlays(users, None)
+            folding = Folding.prepare(champion, matrix, catalogue, releases)
+            return fresh.read_own_plays(warehouse, folding, users)
+
         found = inspection.inspect_generation(
             client,
             cache.prefix,
@@ -87,7 +109,8 @@ def published_generation(
             champion=champion,
             matrix=matrix,
             catalogue=catalogue,
-            releases=read_wanted_releases(warehouse, champion, matrix, catalogue),
+            own_plays=own_plays,
+            releases=releases,
         )
     for (asset, name), judgement in judge(found).items():
         yield _result(asset, name, judgement)
@@ -97,7 +120,8 @@ def judge(found: "Inspection") -> dict[tuple[str, str], "Judgement"]:
     """The judgement of every check but the first, by asset and name."""
     from moovitamix.serve import judgements as of
 
-    users, tracks, genres = found.users, found.tracks, found.genres
+    users, repeats = found.users, found.repeats
+    tracks, genres = found.tracks, found.genres
     n, withdrawn = found.generation.list_length, found.catalogue.withdrawn
     overall = {} if found.overall is None else {0: found.overall}  # 0: no genre has this id
     popular = {**genres.lists, **overall}
@@ -119,9 +143,15 @@ def judge(found: "Inspection") -> dict[tuple[str, str], "Judgement"]:
         ),
         (USERS, "every_list_is_ranked"): of.every_list_is_ranked(users.lists),
         (USERS, "lists_agree_with_fresh_ones"): of.lists_agree(users.lists, found.fresh),
-        (USERS, "lists_with_repeats_are_ranked"): of.every_list_is_ranked(found.repeats),
+        (USERS, "every_known_user_has_a_list_with_repeats"): of.every_owner_has_a_list(
+            repeats.owners, repeats.found
+        ),
+        (USERS, "lists_with_repeats_agree_with_fresh_ones"): of.lists_agree(
+            repeats.lists, found.fresh_repeats
+        ),
+        (USERS, "lists_with_repeats_are_ranked"): of.every_list_is_ranked(repeats.lists),
         (USERS, "lists_with_repeats_can_be_played"): of.no_list_holds_a_withdrawn_track(
-            found.repeats, withdrawn
+            repeats.lists, withdrawn
         ),
         (TRACKS, "every_track_has_a_list"): of.every_owner_has_a_list(tracks.owners, tracks.found),
         (TRACKS, "no_track_is_similar_to_itself"): of.no_track_is_similar_to_itself(tracks.lists),
@@ -129,6 +159,7 @@ def judge(found: "Inspection") -> dict[tuple[str, str], "Judgement"]:
             tracks.lists, withdrawn
         ),
         (TRACKS, "every_list_is_ranked"): of.every_list_is_ranked(tracks.lists),
+        (TRACKS, "lists_agree_with_fresh_ones"): of.lists_agree(tracks.lists, found.fresh_tracks),
         (POPULAR, "popular_list_is_full"): of.the_popular_list_is_full(
             sum(len(found.ids) for found in overall.values()), len(found.catalogue.tracks), n
         ),

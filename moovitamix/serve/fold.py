@@ -183,7 +183,7 @@ class Folding:
             champion=self.champion,
             matrix=rows,
             catalogue=replace(self.catalogue, hides=known.hides()),
-            recent=self._recent(plays, rows),
+            recent=self.recent(plays, rows.as_of, known.feedback),
             releases=self.releases,
             list_length=list_length,
             ranked=self.ranked,
@@ -193,12 +193,21 @@ class Folding:
         ]
         return lists + _since(known, self.matrix.as_of)
 
-    def _recent(self, plays: Plays, rows: UserItemMatrix) -> UserItemMatrix | None:
+    def recent(
+        self, plays: Plays, as_of: date, feedback: pl.DataFrame | None
+    ) -> UserItemMatrix | None:
+        """Own plays by the version's blend, as of a day; None where they do not count.
+
+        Args:
+            plays: All of the users'.
+            as_of: From whose end the age of a play is counted.
+            feedback: As of `rows`: skips take from what is played here too.
+        """
         blend = self.champion.blend
         if self.champion.algorithm != "als" or not blend.own_plays:
             return None
         none = Statistics(0, np.empty(0, np.int64), None)  # its weighting asks for nothing
-        return build_rows(plays, blend.recent, rows.as_of, np.empty(0, np.int64), none)
+        return build_rows(plays, blend.recent, as_of, np.empty(0, np.int64), none, feedback)
 
 
 def load_folding(

@@ -5,7 +5,7 @@ Whether that is right is told by `judgements.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from moovitamix.recommend.champion import Champion
 from moovitamix.recommend.left_out import LeftOut
-from moovitamix.recommend.matrix import UserItemMatrix
+from moovitamix.recommend.matrix import UserItemMatrix, in_columns
 from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.serve.catalogue import Catalogue
 from moovitamix.serve.codec import DamagedValue, TopN, decode_list, mark_of
+from moovitamix.serve.fresh import OwnPlays, similar_anew, some_of, users_anew
 from moovitamix.serve.generations import Generation, Kind, key_of, redis_answering
 from moovitamix.serve.rankings import Rankings
 
 SAMPLE_SIZE = 1_000
-_RANKED_ANEW = 200
 _KEYS_PER_ROUND_TRIP = 1_000
 
 
@@ -51,7 +51,7 @@ class Inspection:
     Attributes:
         generation: What it says of itself.
         users: Lists of users with listens.
-        repeats: A sample of their lists with what they have heard; not all have one.
+        repeats: Their lists with what they have heard, of those whom ALS knows.
         tracks: Lists of similar tracks.
         genres: Popular tracks by genre.
         overall: Popular tracks; None when that list is missing or damaged.
@@ -59,6 +59,8 @@ class Inspection:
         unheard: By user of the sample whose list is that of the publication: how many tracks it has
             to hold, if N allows.
         fresh: By user, some of these who have hidden nothing: their list computed anew.
+        fresh_repeats: The same of lists with what was heard.
+        fresh_tracks: By track, some: its similar tracks computed anew.
         of_hiders: Lists of both kinds of users who have hidden something, a sample.
         hidden: By user of these: what they have hidden.
         catalogue: The warehouse's.
@@ -66,13 +68,15 @@ class Inspection:
 
     generation: Generation
     users: Sample
-    repeats: dict[int, TopN]
+    repeats: Sample
     tracks: Sample
     genres: Sample
     overall: TopN | None
     heard: dict[int, NDArray[np.int64]]
     unheard: dict[int, int]
     fresh: dict[int, TopN]
+    fresh_repeats: dict[int, TopN]
+    fresh_tracks: dict[int, TopN]
     of_hiders: list[tuple[int, TopN]]
     hidden: dict[int, NDArray[np.int64]]
     catalogue: Catalogue
@@ -92,6 +96,7 @@ def inspect_generation(
     champion: Champion,
     matrix: UserItemMatrix,
     catalogue: Catalogue,
+    own_plays: Callable[[NDArray[np.int64]], OwnPlays] = lambda users: OwnPlays(users, None),
     releases: NewReleases | None = None,
 ) -> Inspection:
     """Look at a generation from outside.
@@ -103,10 +108,11 @@ def inspect_generation(
         champion: Whose lists they are.
         matrix: The one they were made from.
         catalogue: The warehouse's.
+        own_plays: Reads those of some users, where they count.
         releases: What has places of its own in the lists, as published.
 
     Raises:
-        StoreUnavailable: When Redis does not answer.
+        StoreUnavailable: When a store does not answer.
     """
     rankings = Rankings(
         champion=champion,
@@ -123,11 +129,19 @@ def inspect_generation(
     hides = LeftOut.of(catalogue.hides)
     hiders = np.intersect1d(hides.users, served)
     ranked = np.setdiff1d(champion.model.tracks, catalogue.withdrawn)
+    repeats = cache.sample("r", np.intersect1d(served, _known(matrix, champion, ranked, hides)))
+    tracks = cache.sample("t", champion.model.tracks)
+    # What was hidden since the lists were made has been taken out, and nothing put in for it.
+    anew, repeated = (
+        some_of(np.setdiff1d(np.array(found.published, np.int64), hides.users))
+        for found in (users, repeats)
+    )
+    own = own_plays(repeated)
     return Inspection(
         generation=generation,
         users=users,
-        repeats=cache.sample("r", served).lists,
-        tracks=cache.sample("t", champion.model.tracks),
+        repeats=repeats,
+        tracks=tracks,
         genres=cache.sample("p", _genres_with_tracks(catalogue)),
         overall=cache.overall(),
         heard=heard,
@@ -142,8 +156,9 @@ def inspect_generation(
             for user, tracks in heard.items()
             if user in users.published
         },
-        # What was hidden since the lists were made has been taken out, and nothing put in for it.
-        fresh=_ranked_anew(rankings, np.setdiff1d(users.published, hides.users).tolist()),
+        fresh=users_anew(rankings, anew, "u"),
+        fresh_repeats=users_anew(rankings, own.users, "r", own.recent),
+        fresh_tracks=similar_anew(rankings, some_of(np.array(tracks.published, dtype=np.int64))),
         of_hiders=[
             *cache.sample("u", hiders).lists.items(),
             *cache.sample("r", hiders).lists.items(),
@@ -151,17 +166,6 @@ def inspect_generation(
         hidden={int(user): hides.of_user(int(user)) for user in hiders},
         catalogue=catalogue,
     )
-
-
-def _ranked_anew(rankings: Rankings, users: list[int]) -> dict[int, TopN]:
-    chosen = np.array(users[:: max(1, len(users) // _RANKED_ANEW)], dtype=np.int64)
-    return {
-        int(user): TopN(tracks[:length], scores[:length])
-        for _, block in rankings.of_users(chosen).users()
-        for user, tracks, scores, length in zip(
-            block.ids, block.tracks, block.scores, block.lengths, strict=True
-        )
-    }
 
 
 class _Reader:
@@ -218,6 +222,17 @@ def _decoded(value: bytes | None) -> TopN | None:
         return None if value is None else decode_list(value)
     except DamagedValue:
         return None
+
+
+def _known(
+    matrix: UserItemMatrix, champion: Champion, ranked: NDArray[np.int64], hides: LeftOut
+) -> NDArray[np.int64]:
+    """The users who have a list with what they have heard: whom ALS knows, with tracks to rank."""
+    if champion.algorithm != "als" or not len(ranked):
+        return np.empty(0, np.int64)
+    known = matrix.users[np.diff(in_columns(matrix, champion.model.tracks).indptr) > 0]
+    hiders, hidden = np.unique(hides.users, return_counts=True)
+    return np.setdiff1d(known, hiders[hidden >= len(ranked)])
 
 
 def _heard_by(matrix: UserItemMatrix, user: int) -> NDArray[np.int64]:

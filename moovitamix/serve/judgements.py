@@ -17,6 +17,8 @@ Lists = Mapping[int, TopN]
 
 # Twice what a float16 may be off by.
 _THREE_DIGITS = 2e-3
+# By how much single precision may tell equals apart.
+_EQUAL = 1e-5
 
 
 @dataclass(frozen=True)
@@ -91,20 +93,30 @@ def every_list_is_ranked(lists: Lists) -> Judgement:
 def lists_agree(lists: Lists, fresh: Lists) -> Judgement:
     """Whether lists are those that the same rule gives now.
 
-    Scores are compared place by place, as far as the cache's three digits tell them apart; which
-    of two equal tracks comes first may depend on how many users are ranked at once.
+    Scores are compared place by place, as far as the cache's three digits tell them apart. Which of
+    two equal tracks comes first, or is the last to be in, may depend on how many users are ranked
+    at once: a track has to be there when it stands alone and clear of the end.
 
     Args:
         lists: By owner.
         fresh: The same, newly computed, of some of them.
     """
     compared = [(lists[owner], found) for owner, found in fresh.items() if owner in lists]
-    other = sum(
-        len(found.ids) != len(wanted.ids)
-        or not np.allclose(found.scores, wanted.scores, rtol=_THREE_DIGITS, atol=_THREE_DIGITS)
-        for found, wanted in compared
-    )
+    other = sum(not _agree(found, wanted) for found, wanted in compared)
     return Judgement(other == 0, {"lists looked at": len(compared), "others": other})
+
+
+def _agree(found: TopN, wanted: TopN) -> bool:
+    if len(found.ids) != len(wanted.ids) or not np.allclose(
+        found.scores, wanted.scores, rtol=_THREE_DIGITS, atol=_THREE_DIGITS
+    ):
+        return False
+    # New releases have the score of their neighbour, so they do not stand alone.
+    scores = wanted.scores
+    margins = _EQUAL * (1 + np.abs(scores))
+    falls = scores[:-1] - scores[1:] > margins[:-1]
+    alone = np.append(True, falls) & np.append(falls, False) & (scores - scores[-1:] > margins)
+    return bool(np.isin(wanted.ids[alone], found.ids).all())
 
 
 def the_popular_list_is_full(entries: int, tracks: int, list_length: int) -> Judgement:

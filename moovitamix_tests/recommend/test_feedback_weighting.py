@@ -223,3 +223,45 @@ def test_the_warehouse_tells_plays_skips_and_hides_in_one_stream(warehouse: Ware
     assert streamed["user_id"].is_sorted()
     matrix = build_in_blocks(stream_interactions(warehouse, DAY), PARAMETERS, DAY)
     assert (matrix.users.tolist(), matrix.tracks.tolist()) == ([1], [10])
+
+
+def test_of_a_window_no_more_is_read_than_counts_and_what_is_hidden_stays_so(
+    warehouse: Warehouse,
+) -> None:
+    """A window of two days begins with the 21st: that moment is in it, the one before is not."""
+    with warehouse.connect() as connection:
+        connection.execute(
+            """
+            INSERT INTO tracks (id, name, artist, songwriters, duration, album, created_at,
+                updated_at, pull)
+            SELECT id, '', '', '', '3 minutes', '', now(), now(), 'p1'
+                FROM unnest('{10,20,30}'::bigint[]) id;
+            INSERT INTO users (id, first_name, last_name, email, gender, created_at, updated_at,
+                pull)
+            SELECT id, '', '', '', '', now(), now(), 'p1' FROM unnest('{1,2,3}'::bigint[]) id;
+            INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth)
+            SELECT u, t, at, at, 1 FROM (VALUES
+                (1, 10, timestamp '2026-11-22 12:00'), (1, 20, '2026-11-20 23:59:59.999999'),
+                (1, 30, '2026-11-21'), (2, 20, '2026-11-22 12:00'), (2, 30, '2026-11-22 12:00'),
+                (3, 10, '2026-11-20 12:00')) AS heard (u, t, at);
+            INSERT INTO feedback (user_id, track_id, kind, at, day)
+            VALUES (1, 10, 'skip', '2026-11-20 13:00', '2026-11-20'),
+                   (1, 30, 'skip', '2026-11-21', '2026-11-21');
+            INSERT INTO hides VALUES (2, 20, '2026-01-01')
+            """
+        )
+    parameters = replace(PARAMETERS, window_days=2)
+    few = list(stream_interactions(warehouse, DAY, 2))
+    midnight = datetime(2026, 11, 21)  # noqa: DTZ001 - as in tables
+    assert sorted(pl.concat(few).rows()) == [
+        (1, 10, NOON, PLAY),
+        (1, 30, midnight, PLAY),
+        (1, 30, midnight, SKIP),
+        (2, 20, datetime(2026, 1, 1), HIDE),  # noqa: DTZ001 - as in tables
+        (2, 20, NOON, PLAY),
+        (2, 30, NOON, PLAY),
+    ]
+    found = build_in_blocks(few, parameters, DAY)
+    whole = build_in_blocks(stream_interactions(warehouse, DAY), parameters, DAY)
+    assert found.fingerprint == whole.fingerprint
+    assert (found.users.tolist(), found.tracks.tolist()) == ([1, 2], [10, 30])

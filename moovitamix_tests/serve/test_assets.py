@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
 from moovitamix.recommend.artifacts import store_matrix
+from moovitamix.recommend.blend import BlendParameters
 from moovitamix.recommend.matrix import MatrixParameters
 from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.new_releases import ReleaseParameters
@@ -25,10 +26,13 @@ from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve import assets, checks
 from moovitamix.serve.arms import served_generations
 from moovitamix.serve.codec import decode_list, encode_list
+from moovitamix.serve.fold import Folding
+from moovitamix.serve.fresh import read_own_plays
 from moovitamix.serve.generations import Kind, current_key, key_of, read_current
 from moovitamix.serve.recommender import Recommender
 from moovitamix.settings import get_settings
 from moovitamix_tests.serve.http.serving import fill
+from moovitamix_tests.serve.telling import load_plays, tell
 from moovitamix_tests.serve.tried import register_rivals, start
 from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World, plays
 
@@ -236,6 +240,33 @@ def _repeat_a_repeat(client: redis.Redis, generation: str) -> None:
     _rewrite(client, generation, 7, lambda ids: np.append(ids, ids[0]), "r")
 
 
+def _lose_repeats(client: redis.Redis, generation: str) -> None:
+    client.delete(key_of(NAMESPACE, generation, "r", 7))
+
+
+def _halve_repeats(client: redis.Redis, generation: str) -> None:
+    _score_anew(client, generation, "r", 7, lambda scores: scores * np.float32(0.5))
+
+
+def _shorten_repeats(client: redis.Redis, generation: str) -> None:
+    _rewrite(client, generation, 7, lambda ids: ids[:5], "r")
+
+
+def _halve_cosines(client: redis.Redis, generation: str) -> None:
+    _score_anew(client, generation, "t", 100, lambda scores: scores * np.float32(0.5))
+
+
+def _name_another_track(client: redis.Redis, generation: str) -> None:
+    """All scores are right, and one of them is that of another track, which can be played."""
+    key = key_of(NAMESPACE, generation, "t", 100)
+    value = client.get(key)
+    assert isinstance(value, bytes)
+    found = decode_list(value)
+    assert World.NEVER_HEARD not in found.ids
+    found.ids[-2] = World.NEVER_HEARD
+    client.set(key, encode_list(found.ids, found.scores), keepttl=True)
+
+
 def _halve_scores(client: redis.Redis, generation: str) -> None:
     _score_anew(client, generation, "u", 7, lambda scores: scores * np.float32(0.5))
 
@@ -299,7 +330,10 @@ def _damage_a_track(client: redis.Redis, generation: str) -> None:
 
 _FRESH = (checks.USERS, "lists_agree_with_fresh_ones")
 
-# A user's list that holds what it must not is not what the rule gives either.
+_FRESH_REPEATS = (checks.USERS, "lists_with_repeats_agree_with_fresh_ones")
+_FRESH_TRACKS = (checks.TRACKS, "lists_agree_with_fresh_ones")
+
+# A list that holds what it must not is not what the rule gives either.
 FAULTS_OF: dict[Fault, set[tuple[str, str]]] = {
     _serve_another_generation: {NEWEST},
     _lose_a_user: {(checks.USERS, "every_active_user_has_a_list")},
@@ -309,22 +343,38 @@ FAULTS_OF: dict[Fault, set[tuple[str, str]]] = {
     _put_in_withdrawn: {(checks.USERS, "no_list_holds_a_withdrawn_track"), _FRESH},
     _put_in_hidden: {(checks.USERS, "no_list_holds_what_was_hidden")},
     _repeat_a_track: {(checks.USERS, "every_list_is_ranked"), _FRESH},
-    _put_withdrawn_into_repeats: {(checks.USERS, "lists_with_repeats_can_be_played")},
-    _repeat_a_repeat: {(checks.USERS, "lists_with_repeats_are_ranked")},
+    _lose_repeats: {(checks.USERS, "every_known_user_has_a_list_with_repeats")},
+    _halve_repeats: {_FRESH_REPEATS},
+    _put_withdrawn_into_repeats: {
+        (checks.USERS, "lists_with_repeats_can_be_played"),
+        _FRESH_REPEATS,
+    },
+    _repeat_a_repeat: {(checks.USERS, "lists_with_repeats_are_ranked"), _FRESH_REPEATS},
     _damage_a_track: {(checks.TRACKS, "every_track_has_a_list")},
-    _liken_to_itself: {(checks.TRACKS, "no_track_is_similar_to_itself")},
-    _put_withdrawn_into_similar: {(checks.TRACKS, "no_list_holds_a_withdrawn_track")},
-    _repeat_a_similar: {(checks.TRACKS, "every_list_is_ranked")},
+    _halve_cosines: {_FRESH_TRACKS},
+    _liken_to_itself: {(checks.TRACKS, "no_track_is_similar_to_itself"), _FRESH_TRACKS},
+    _put_withdrawn_into_similar: {
+        (checks.TRACKS, "no_list_holds_a_withdrawn_track"),
+        _FRESH_TRACKS,
+    },
+    _repeat_a_similar: {(checks.TRACKS, "every_list_is_ranked"), _FRESH_TRACKS},
     _damage_popular: {(checks.POPULAR, "popular_list_is_full")},
     _lose_a_genre: {(checks.POPULAR, "every_genre_has_a_list")},
     _put_withdrawn_into_popular: {(checks.POPULAR, "no_list_holds_a_withdrawn_track")},
     _turn_a_genre_over: {(checks.POPULAR, "every_list_is_ranked")},
 }
-FAULTS = [next(iter(found - {_FRESH} or found)) for found in FAULTS_OF.values()]
+_ALSO = {_FRESH, _FRESH_REPEATS, _FRESH_TRACKS}
+FAULTS = [next(iter(found - _ALSO or found)) for found in FAULTS_OF.values()]
+
+# Further faults of checks that have one already.
+MORE_FAULTS: dict[Fault, set[tuple[str, str]]] = {
+    _shorten_repeats: {_FRESH_REPEATS},
+    _name_another_track: {_FRESH_TRACKS},
+}
 
 
 @pytest.mark.parametrize(
-    "fault", FAULTS_OF, ids=lambda fault: getattr(fault, "__name__", "").strip("_")
+    "fault", FAULTS_OF | MORE_FAULTS, ids=lambda fault: getattr(fault, "__name__", "").strip("_")
 )
 def test_a_fault_in_the_cache_fails_its_check_and_no_other(
     resources: dict[str, object], valkey: redis.Redis, fault: Fault
@@ -335,7 +385,63 @@ def test_a_fault_in_the_cache_fails_its_check_and_no_other(
         assert served is not None
         fault(valkey, served.name)
         found = verdicts(resources, instance)
-    assert {check for check, passed in found.items() if not passed} == FAULTS_OF[fault]
+    assert {check for check, passed in found.items() if not passed} == (FAULTS_OF | MORE_FAULTS)[
+        fault
+    ]
+
+
+@pytest.fixture
+def blended(resources: dict[str, object], warehouse: Warehouse, world: World) -> dict[str, object]:
+    """The same with a champion by whose blend own plays count, and with the plays."""
+    load_plays(warehouse, world)
+    count_own_plays(warehouse, 2.0)
+    return resources
+
+
+def count_own_plays(warehouse: Warehouse, weight: float) -> None:
+    with warehouse.connect() as connection:
+        connection.execute(
+            "UPDATE model_versions SET parameters = %s", (Jsonb({"blend": {"own_plays": weight}}),)
+        )
+
+
+def test_lists_of_another_blend_than_the_champions_are_found(
+    blended: dict[str, object], warehouse: Warehouse
+) -> None:
+    with dg.instance_for_test() as instance:
+        materialize(blended, instance)
+        right = verdicts(blended, instance)
+        count_own_plays(warehouse, 1.0)
+        found = verdicts(blended, instance)
+    assert right == dict.fromkeys(checks.CHECKS, True)
+    assert [check for check, passed in found.items() if not passed] == [_FRESH_REPEATS]
+
+
+def test_own_plays_that_came_late_are_no_fault_of_the_lists(
+    blended: dict[str, object], warehouse: Warehouse, world: World
+) -> None:
+    folding = Folding.prepare(
+        replace(world.champion, blend=BlendParameters(own_plays=2.0)),
+        world.matrix,
+        world.catalogue,
+        None,
+    )
+    users = world.matrix.users
+    with dg.instance_for_test() as instance:
+        materialize(blended, instance)
+        before = read_own_plays(warehouse, folding, users)
+        tell(warehouse, 8, [120, 121])
+        with warehouse.connect() as connection:
+            connection.execute(
+                "INSERT INTO listen_history (user_id, track_id, listened_at, recorded_at, nth) "
+                "SELECT 7, track_id, listened_at, recorded_at, 2 FROM listen_history "
+                "WHERE user_id = 7"
+            )
+        after = read_own_plays(warehouse, folding, users)
+        found = verdicts(blended, instance)
+    assert before.users.tolist() == users.tolist()
+    assert after.users.tolist() == [user for user in users.tolist() if user != 7]
+    assert found == dict.fromkeys(checks.CHECKS, True)
 
 
 def test_with_nothing_served_every_check_fails(

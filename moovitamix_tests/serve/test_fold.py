@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from moovitamix.recommend.als import AlsParameters, fit_als, fold_in
 from moovitamix.recommend.blend import BlendParameters
-from moovitamix.recommend.matrix import MatrixParameters, in_columns, select_users
+from moovitamix.recommend.matrix import PLAY, SKIP, MatrixParameters, in_columns, select_users
 from moovitamix.recommend.matrix_building import Plays, build_matrix
 from moovitamix.resources import Warehouse
 from moovitamix.serve.codec import TopN, decode_list
@@ -102,6 +102,22 @@ def test_lists_are_those_that_a_publication_makes_of_the_same_plays(
         found, wanted = decode_list(one.value), expected[one.kind, one.user]
         np.testing.assert_allclose(found.scores, wanted.scores, rtol=2e-3, atol=2e-3)
         np.testing.assert_array_equal(found.ids, wanted.ids)
+
+
+def test_skips_take_from_own_plays_as_they_do_in_a_publication(world: World) -> None:
+    world = under(world, MatrixParameters(), own_plays=0.5)
+    blend, users = world.champion.blend, np.array([3, 8])
+    told = plays_of(world).with_columns(kind=pl.lit(PLAY, dtype=pl.Int8))
+    own = told.filter(pl.col("user_id").is_in(users.tolist()))
+    skips = own.group_by("user_id").first().with_columns(kind=pl.lit(SKIP, dtype=pl.Int8))
+    everything = pl.concat([told, skips.select(told.columns)])
+    published = select_users(build_matrix(everything, blend.recent, AS_OF), users)
+    folded = folding_of(world).recent(Plays.of(own), AS_OF, skips.select(told.columns))
+    assert folded is not None
+    tracks = world.champion.model.tracks
+    found = in_columns(folded, tracks).toarray()
+    np.testing.assert_array_equal(found, in_columns(published, tracks).toarray())
+    assert len(np.unique(found[found > 0])) == 2
 
 
 def test_factors_are_those_of_the_librarys_own_recalculation(world: World) -> None:

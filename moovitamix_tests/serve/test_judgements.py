@@ -64,6 +64,35 @@ def test_a_list_out_of_order_is_found(fault: TopN) -> None:
     assert not judgements.every_list_is_ranked({**LISTS, 3: fault}).passed
 
 
+FRESH = listing(10, 11, 12, 13, scores=(0.9, 0.7, 0.7, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("found", "agrees"),
+    [
+        (FRESH, True),
+        (listing(10, 12, 11, 13, scores=(0.901, 0.7, 0.7, 0.5)), True),  # equals may change places
+        (listing(10, 11, 12, 14, scores=(0.9, 0.7, 0.7, 0.5)), True),  # and fall out at the end
+        (listing(10, 11, 12, scores=(0.9, 0.7, 0.7)), False),
+        (listing(10, 11, 12, 13, scores=(0.9, 0.7, 0.7, 0.4)), False),
+        (listing(14, 11, 12, 13, scores=(0.9, 0.7, 0.7, 0.5)), False),
+        (TopN(FRESH.ids[:0], FRESH.scores[:0]), False),
+    ],
+)
+def test_a_list_agrees_with_a_fresh_one_but_for_what_equals_may_do(
+    found: TopN, agrees: bool
+) -> None:
+    judgement = judgements.lists_agree({1: found, 2: FRESH}, {1: FRESH})
+    assert judgement.passed == agrees
+    assert judgement.figures == {"lists looked at": 1, "others": int(not agrees)}
+
+
+def test_empty_lists_agree_and_a_missing_one_is_not_looked_at() -> None:
+    nothing = TopN(np.empty(0, np.int64), np.empty(0, np.float32))
+    judgement = judgements.lists_agree({1: nothing}, {1: nothing, 2: FRESH})
+    assert (judgement.passed, judgement.figures["lists looked at"]) == (True, 1)
+
+
 @pytest.mark.parametrize(
     ("entries", "tracks", "passed"),
     [(100, 5_000, True), (40, 40, True), (40, 41, False), (99, 5_000, False), (0, 0, False)],

@@ -47,7 +47,7 @@ REFUSED = _family(
     "counter",
     "",
     "Requests refused before they reached a route.",
-    Label("reason", ("key", "scope", "rate", "size", "time")),
+    Label("reason", ("key", "scope", "origin", "rate", "size", "time")),
 )
 CACHE_READS = _family(
     "cache_reads_total",

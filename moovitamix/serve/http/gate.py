@@ -22,6 +22,7 @@ from moovitamix.serve.http.keys import ApiKey, KeyStore, recognize
 from moovitamix.serve.http.keys import Scope as KeyScope
 from moovitamix.serve.http.limits import TokenBucket
 from moovitamix.serve.http.metrics import Metrics
+from moovitamix.serve.http.nearby import is_nearby
 from moovitamix.serve.http.problems import ProblemError, send_problem, told_by_starlette
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,10 @@ _CONSOLE = "/console/"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ANONYMOUS = ApiKey("anonymous", "admin", "")
+_FROM_ELSEWHERE = (
+    "Without keys only this machine may ask, under one of its own names (localhost, 127.0.0.1), "
+    "and no page of elsewhere. `moovitamix keys create NAME` makes a key for others."
+)
 
 
 class Noted:
@@ -188,15 +193,18 @@ class Gate:
         """The key of a request; None where none is asked for.
 
         Raises:
-            ProblemError: When it has none, an unknown one, or one of too small a scope.
+            ProblemError: When it has none, an unknown one, or one of too small a scope; without
+                keys, when it comes from elsewhere.
         """
         keys = self.keys.keys
-        if keys is None:
-            return _ANONYMOUS
         path, method = scope["path"], scope["method"]
-        if path in OPEN_PATHS and method in _READING:
-            return None
-        if path == "/" or path.startswith(_CONSOLE):
+        is_open = path in OPEN_PATHS and method in _READING
+        is_open = is_open or path == "/" or path.startswith(_CONSOLE)
+        if keys is None:
+            if not is_open and not is_nearby(scope["headers"]):
+                raise self._refusal("origin", ProblemError(403, _FROM_ELSEWHERE))
+            return _ANONYMOUS
+        if is_open:
             return None
         shown, bearer = head.api_key, head.bearer
         if shown is None and bearer is not None and bearer[:7].lower() == b"bearer ":

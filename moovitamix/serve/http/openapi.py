@@ -216,6 +216,8 @@ def complete(described: dict[str, Any]) -> dict[str, Any]:
             if path not in OPEN_PATHS:
                 operation["security"] = [{}, {"bearer": []}, {"header": []}]
                 responses["401"] = _problem("No key of this API was sent.")
-                responses["403"] = _problem("The key does not cover this.")
+                responses["403"] = _problem(
+                    "The key does not cover this; without keys: another machine, or its page, asks."
+                )
                 responses["429"] = _problem("Too many requests: see Retry-After.")
     return described

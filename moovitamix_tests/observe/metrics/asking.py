@@ -103,7 +103,9 @@ async def _client(api: Api, secret: str) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(api.app)
     async with (
         root.lifespan_context(root),
-        httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client,
+        httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=headers
+        ) as client,
     ):
         yield client
 

@@ -108,7 +108,9 @@ async def asking(
     root: Any = api.app.app
     async with (
         root.lifespan_context(root),
-        httpx.AsyncClient(transport=httpx.ASGITransport(api.app), base_url="http://test") as client,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(api.app), base_url="http://localhost"
+        ) as client,
     ):
         yield client, api
 

@@ -47,6 +47,63 @@ def test_ids_of_requests_are_passed_on_or_given(published: Published) -> None:
     with_client(published.stores, published.home, ask)
 
 
+LISTEN = '{"user_id": 5, "items": [120], "created_at": "2026-11-20T09:00:00"}'
+
+
+@pytest.mark.parametrize(
+    ("headers", "answered"),
+    [
+        ({}, True),
+        ({"Host": "127.0.0.1:8000"}, True),
+        ({"Host": "[::1]:8000"}, True),
+        ({"Host": "LOCALHOST", "Origin": "http://localhost:3000"}, True),
+        ({"Host": "rebound.example"}, False),
+        ({"Host": "rebound.example:8000", "Origin": "http://rebound.example:8000"}, False),
+        ({"Host": "10.0.0.5"}, False),
+        ({"Host": ""}, False),
+        ({"Host": "127.0.0.1.rebound.example"}, False),
+        ({"Host": "[bad"}, False),
+        ({"Origin": "https://page.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "https://localhost@page.example"}, False),
+    ],
+)
+def test_without_keys_only_this_machine_and_its_own_pages_are_answered(
+    published: Published, headers: dict[str, str], answered: bool
+) -> None:
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        read = await client.get(LIST, headers=headers)
+        plain = {**headers, "Content-Type": "text/plain"}  # what a page may send unasked
+        told = await client.post("/listens", content=LISTEN, headers=plain)
+        health = await client.get("/health/ready", headers=headers)
+        assert health.status_code == 200
+        assert api.metrics is not None
+        refused = api.metrics.registry.get_sample_value(
+            "moovitamix_http_refused_total", {"reason": "origin"}
+        )
+        if answered:
+            assert read.status_code == 200
+            assert told.status_code == 422  # a field is missing: it came to be read
+            assert refused == 0
+            return
+        assert {read.status_code, told.status_code} == {403}
+        assert "moovitamix keys create" in read.json()["detail"]
+        assert refused == 2
+
+    with_client(published.stores, published.home, ask)
+
+
+def test_with_keys_it_does_not_matter_by_which_name_one_asks(published: Published) -> None:
+    secret, key = make_key("app", "read")
+    headers = {"X-API-Key": secret, "Host": "api.example", "Origin": "https://page.example"}
+
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        del api
+        assert (await client.get(LIST, headers=headers)).status_code == 200
+
+    with_client(published.stores, published.home, ask, keys=key.entry())
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

@@ -7,6 +7,8 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -17,7 +19,7 @@ import redis
 from moovitamix.embedded.detached import ends_within
 from moovitamix.embedded.postgres import ensure_postgres, stop_postgres
 from moovitamix.resources import Cache, Lake, Warehouse
-from moovitamix.serve.http import reads, snapshot
+from moovitamix.serve.http import freshener, reads, refresh, snapshot
 from moovitamix.serve.http import world as worlds
 from moovitamix.serve.http.app import Api, Stores, build_api
 from moovitamix.serve.http.gate import Limits
@@ -36,6 +38,8 @@ PATHS = [
 ]
 AT_ONCE = 8
 A_STAGE = 240
+# How often something was asked of Redis for requests.
+BATCHES = "moovitamix_cache_batch_keys_count"
 NOWHERE = "redis://127.0.0.1:1"
 
 
@@ -84,12 +88,15 @@ def own_valkey(tmp_path: Path) -> Iterator[OwnValkey]:
 class Load:
     """Requests, many at once, and what came of them."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, api: Api) -> None:
         self._client = httpx.AsyncClient(base_url=address, timeout=30)
+        self._api = api
+        self.degraded: Counter[str] = Counter()  # what the answers of the last stage went without
 
     async def stage(self, requests: int = A_STAGE) -> Counter[str]:
         """Ask so often; the tiers that answered. Every answer is whole."""
         tiers: Counter[str] = Counter()
+        self.degraded = Counter()
         left = iter(range(requests))
 
         async def worker() -> None:
@@ -100,6 +107,7 @@ class Load:
                 assert told["items"], PATHS[number % len(PATHS)]
                 assert all(item["name"] for item in told["items"])
                 tiers[told["tier"]] += 1
+                self.degraded.update(told.get("degraded", []))
 
         await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
         return tiers
@@ -112,10 +120,36 @@ class Load:
             await self.stage(len(PATHS))
         raise AssertionError("It did not come to that.")
 
+    async def hear(self, track: int) -> httpx.Response:
+        """Tell that user 5 has heard a track."""
+        at = (datetime.now(UTC) - timedelta(hours=1)).replace(tzinfo=None).isoformat()
+        record = {"user_id": 5, "items": [track], "created_at": at, "updated_at": at}
+        return await self._client.post("/listens", json=record)
+
     async def close(self) -> None:
         await self._client.aclose()
 
+    def figure(self, name: str, **labels: str) -> float:
+        """A figure of the application's metrics."""
+        assert self._api.metrics is not None
+        return self._api.metrics.registry.get_sample_value(name, labels) or 0
 
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes on in the background goes on all the time."""
+    monkeypatch.setattr(refresh, "EVERY", 0.05)
+    monkeypatch.setattr(freshener, "EVERY", 0.1)
+
+
+def whole_api(stores: Stores, home: Path) -> Api:
+    """What `moovitamix serve` serves, with its threads; brought up to date once before."""
+    api = build_api(stores, keys=KeyStore(None, home), limits=Limits())
+    refreshed(api)
+    return api
+
+
+@pytest.mark.usefixtures("busy")
 def test_redis_hangs_is_killed_and_comes_back_under_load(
     filled: Published, own_valkey: OwnValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,19 +158,25 @@ def test_redis_hangs_is_killed_and_comes_back_under_load(
     stores = Stores(warehouse=filled.stores.warehouse, lake=filled.stores.lake, cache=cache)
     filled.publish(own_valkey.client)
 
-    async def run(api: Api) -> None:
-        assert api.metrics is not None
+    async def run() -> None:
+        api = await asyncio.to_thread(whole_api, stores, tmp_path)
         breaker = api.reader.breaker
-        figure = api.metrics.registry.get_sample_value
-
-        def failures() -> float:
-            return figure("moovitamix_store_failures_total", {"store": "redis"}) or 0
-
-        def state() -> float:
-            return figure("moovitamix_store_breaker_state", {"store": "redis"}) or 0
-
         async with running(api) as address:
-            load = Load(address)
+            load = Load(address, api)
+
+            def failures() -> float:
+                return load.figure("moovitamix_store_failures_total", store="redis")
+
+            async def while_open() -> Counter[str]:
+                """A stage in which nothing is sent: nobody waits for what was not sent."""
+                assert load.figure("moovitamix_store_breaker_state", store="redis") >= 1
+                sent = load.figure(BATCHES)
+                tiers = await load.stage()
+                assert load.figure(BATCHES) == sent
+                assert tiers["cached top-N"] == 0
+                assert load.degraded["redis"] == 5 * A_STAGE // 6  # popular tracks are kept here
+                return tiers
+
             assert (await load.stage())["cached top-N"] == 2 * A_STAGE // 6
             assert breaker.closed
 
@@ -147,7 +187,7 @@ def test_redis_hangs_is_killed_and_comes_back_under_load(
             # Only those who were asking when it hung have waited, and some that came just after: of
             # 240, at most as many as ask at once for each time that it was waited for.
             assert failures() <= 4
-            assert state() >= 1
+            assert (await while_open())["live fold-in"] > 0
             own_valkey.send(signal.SIGCONT)
             await load.until(lambda: breaker.closed)
             assert (await load.stage())["cached top-N"] > 0
@@ -156,6 +196,7 @@ def test_redis_hangs_is_killed_and_comes_back_under_load(
             dead = await load.stage()
             assert dead["cached top-N"] == 0
             assert failures() <= 8
+            await while_open()
             own_valkey.start()  # with nothing in it
             await load.until(lambda: breaker.closed)
             assert (await load.stage())["cached top-N"] == 0
@@ -163,12 +204,7 @@ def test_redis_hangs_is_killed_and_comes_back_under_load(
             assert (await load.stage())["cached top-N"] == 2 * A_STAGE // 6
             await load.close()
 
-    async def build_and_run() -> None:
-        api = build_api(stores, keys=KeyStore(None, tmp_path), limits=Limits(), background=False)
-        await asyncio.to_thread(refreshed, api)
-        await run(api)
-
-    asyncio.run(build_and_run())
+    asyncio.run(run())
 
 
 @contextmanager
@@ -182,13 +218,21 @@ def hanging(processes: list[psutil.Process]) -> Iterator[None]:
             process.resume()
 
 
-def test_postgres_hangs_is_killed_and_comes_back_and_requests_do_not_notice(
-    valkey: redis.Redis,
-    valkey_url: str,
-    world: World,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@dataclass(frozen=True)
+class OwnPostgres:
+    """A Postgres of the test's own that holds the small world, which is published."""
+
+    folder: Path
+    published: Published
+
+    def postmaster(self) -> psutil.Process:
+        return psutil.Process(int((self.folder / "postmaster.pid").read_text().split()[0]))
+
+
+@pytest.fixture
+def own_postgres(
+    valkey: redis.Redis, valkey_url: str, world: World, tmp_path: Path
+) -> Iterator[OwnPostgres]:
     folder = tmp_path / "postgres"
     warehouse = Warehouse(url=ensure_postgres(folder), namespace="out")
     lake = Lake(url=(tmp_path / "lake").as_uri())
@@ -197,49 +241,66 @@ def test_postgres_hangs_is_killed_and_comes_back_and_requests_do_not_notice(
     )
     found = Published(stores, fill(world, warehouse, lake), tmp_path / "home")
     found.publish(valkey)
+    yield OwnPostgres(folder, found)
+    stop_postgres(folder)
 
-    async def ask(client: httpx.AsyncClient, api: Api) -> None:
-        assert api.metrics is not None
-        failures = "moovitamix_store_failures_total", {"store": "postgres"}
-        postmaster = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
 
-        async def answered(tier: str, *degraded: str) -> None:
-            for path in PATHS:
-                answer = await client.get(path)
-                assert answer.status_code == 200
-                assert answer.json()["items"]
-                assert answer.json().get("degraded", []) == list(degraded)
-            assert (await client.get(PATHS[0])).json()["tier"] == tier
+@pytest.mark.usefixtures("busy")
+def test_postgres_hangs_is_killed_and_comes_back_under_load_and_requests_do_not_notice(
+    valkey: redis.Redis, own_postgres: OwnPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, postmaster = own_postgres.published, own_postgres.postmaster()
 
-        await answered("cached top-N")
-        with hanging([postmaster, *postmaster.children()]):
-            refreshing = asyncio.create_task(asyncio.to_thread(api.refresher.from_postgres))
-            await answered("cached top-N")
-            monkeypatch.setattr(worlds, "REMOVALS_STALE_AFTER", 0.0)
-            await answered("cached top-N", "postgres")
-            assert not refreshing.done()
-        await refreshing
-        monkeypatch.setattr(worlds, "REMOVALS_STALE_AFTER", 60.0)
-        await answered("cached top-N")
+    async def run() -> None:
+        api = await asyncio.to_thread(whole_api, found.stores, found.home)
+        async with running(api) as address:
+            load = Load(address, api)
 
-        postmaster.kill()
-        assert ends_within(20, postmaster)
-        assert not api.metrics.registry.get_sample_value(*failures)
-        await asyncio.to_thread(api.refresher.from_postgres)
-        assert (api.metrics.registry.get_sample_value(*failures) or 0) >= 1
-        await answered("cached top-N")
-        valkey.flushall()
-        await answered("live fold-in")
-        ensure_postgres(folder)
-        with warehouse.connect() as connection:
-            connection.execute("UPDATE tracks SET withdrawn_at = now() WHERE id = 116")
-        await asyncio.to_thread(api.refresher.from_postgres)
-        assert 116 in api.world.removed
+            def failures() -> float:
+                return load.figure("moovitamix_store_failures_total", store="postgres")
 
-    try:
-        with_client(stores, found.home, ask)
-    finally:
-        stop_postgres(folder)
+            def folded_in() -> float:
+                return load.figure("moovitamix_fold_ins_total")
+
+            usual = await load.stage()
+            assert usual["cached top-N"] == 2 * A_STAGE // 6
+            assert not load.degraded
+            with hanging([postmaster, *postmaster.children()]):
+                assert await load.stage() == usual
+                monkeypatch.setattr(worlds, "REMOVALS_STALE_AFTER", 0.0)
+                assert await load.stage() == usual
+                assert load.degraded == {"postgres": A_STAGE}
+            monkeypatch.setattr(worlds, "REMOVALS_STALE_AFTER", 60.0)
+            assert await load.stage() == usual
+            assert not load.degraded
+            assert (await load.hear(110)).status_code == 202
+            await load.until(lambda: folded_in() == 1)
+
+            assert not failures()
+            postmaster.kill()
+            assert ends_within(20, postmaster)
+            assert await load.stage() == usual
+            await load.until(lambda: failures() >= 1)
+            refused = await load.hear(112)
+            assert refused.status_code == 503
+            assert int(refused.headers["Retry-After"]) > 0
+            assert await load.stage() == usual
+            valkey.flushall()
+            both = await load.stage()
+            assert both["cached top-N"] == 0
+            assert both["live fold-in"] > 0
+
+            ensure_postgres(own_postgres.folder)
+            with found.stores.warehouse.connect() as connection:
+                connection.execute("UPDATE tracks SET withdrawn_at = now() WHERE id = 116")
+            await load.until(lambda: 116 in api.world.removed)
+            found.publish(valkey)
+            assert await load.stage() == usual
+            assert (await load.hear(112)).status_code == 202
+            await load.until(lambda: folded_in() > 1)
+            await load.close()
+
+    asyncio.run(run())
 
 
 def without_stores(published: Published) -> Stores:
