@@ -114,7 +114,7 @@ class Gate:
                 listing, item = hot
                 body = await listing.body(noted, item, scope["query_string"])
                 whole = scope.get("extensions", _NO_EXTENSIONS).get(WHOLE)
-                if whole is None or not whole(head_of_list(len(body), noted), body):
+                if whole is None or not whole(send, head_of_list(len(body), noted), body):
                     length = (b"content-length", b"%d" % len(body))
                     await send(completed(200, [JSON, length], noted))
                     await send({"type": "http.response.body", "body": body})

@@ -9,9 +9,9 @@ unusual, it sends messages as anybody does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
+from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import (
     HttpToolsProtocol,
     RequestResponseCycle,
@@ -20,8 +20,9 @@ from uvicorn.protocols.http.httptools_impl import (
 # Where `scope["extensions"]` holds a `Whole`.
 WHOLE = "moovitamix.whole"
 
-# Sends the lines of a head, each with its end, and the body, with status 200; whether it did.
-Whole = Callable[[bytes, bytes], bool]
+# Sends the lines of a head, each with its end, and the body, with status 200, where what ASGI calls
+# `send` would; whether it did.
+Whole = Callable[[Send, bytes, bytes], bool]
 
 _Headers = list[tuple[bytes, bytes]]
 
@@ -43,19 +44,21 @@ class _Lines:
 _begin = _Lines().of
 
 
-def send_whole(cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
+def send_whole(send: Send, head: bytes, body: bytes) -> bool:
     """Send an answer to a GET, if it is the usual case.
 
     Args:
-        cycle: The request, of HTTP/1.1, and its answer.
+        send: As the server gave it.
         head: Lines, each with its end, without the empty one; with the length of the body.
         body: All of it.
 
     Returns:
         Whether it was sent; else nothing has been.
     """
+    cycle = getattr(send, "__self__", None)
     if (
-        cycle.response_started
+        not isinstance(cycle, RequestResponseCycle)
+        or cycle.response_started
         or cycle.disconnected
         or not cycle.keep_alive
         or cycle.access_log
@@ -70,12 +73,15 @@ def send_whole(cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
     return True
 
 
+# The same for all: what is of a request here would hold itself, and wait for the garbage collector.
+_OFFERED: dict[str, Whole] = {WHOLE: send_whole}
+
+
 class WholeAnswers(HttpToolsProtocol):
     """uvicorn's protocol that offers `WHOLE`."""
 
-    def on_headers_complete(self) -> None:
-        """A request is to be answered."""
-        super().on_headers_complete()
-        # Its task has not begun to run.
+    def on_message_begin(self) -> None:
+        """A request comes in."""
+        super().on_message_begin()
         scope: Any = self.scope
-        scope["extensions"] = {WHOLE: partial(send_whole, self.cycle)}
+        scope["extensions"] = _OFFERED

@@ -62,9 +62,9 @@ def test_both_ways_are_the_same_on_the_wire(
             nonlocal pieces
             whole = scope.get("extensions", {}).get(WHOLE)
 
-            def sending(head: bytes, body: bytes) -> bool:
+            def sending(send: Any, head: bytes, body: bytes) -> bool:
                 nonlocal pieces
-                sent: bool = whole(head, body)
+                sent: bool = whole(send, head, body)
                 pieces += sent
                 return sent
 
