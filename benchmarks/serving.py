@@ -136,11 +136,14 @@ def _serve(server: str, port: int) -> None:
     if server == "uvicorn":
         import uvicorn
 
+        from moovitamix.serve.http.protocol import WholeAnswers
+
+        is_constant = os.environ["BENCHMARK_OFF"] == "constant"
         uvicorn.run(
             application(),
             port=port,
             loop="uvloop",
-            http="httptools",
+            http="httptools" if is_constant else WholeAnswers,  # as `server.py`
             ws="none",
             access_log=False,
             server_header=False,

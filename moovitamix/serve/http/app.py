@@ -45,7 +45,7 @@ from moovitamix.serve.http.listens import ListensRoute
 from moovitamix.serve.http.metrics import Metrics
 from moovitamix.serve.http.reads import ListReader
 from moovitamix.serve.http.refresh import Refresher
-from moovitamix.serve.http.routes import list_routes
+from moovitamix.serve.http.routes import list_routes, shortcut
 from moovitamix.serve.http.snapshot import snapshot_path
 from moovitamix.serve.http.taking import Listens
 from moovitamix.serve.http.telling import Telling, pipe_in
@@ -227,9 +227,10 @@ def build_api(
         partial(_erase, warehouse, lake, cache, settings.spool), forgetting, limits.seconds / 2
     )
     documented = documented_app(reader, world, metrics, erasure_route(erasing))
+    lists = list_routes(tiers)
     root = Router(
         [
-            *list_routes(tiers),
+            *lists,
             Route(LISTENS, ListensRoute(commits, folding.told), methods=["POST"]),
             *feedback_routes(feedback),
             *console.routes(),
@@ -237,7 +238,7 @@ def build_api(
         default=TimeLimit(documented, limits.seconds, metrics),
         lifespan=lifespan,
     )
-    gate = Gate(root, keys, limits, metrics, access)
+    gate = Gate(root, keys, limits, metrics, access, lists=shortcut(lists))
     return Api(
         app=gate,
         world=world,

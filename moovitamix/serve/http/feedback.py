@@ -21,8 +21,8 @@ from moovitamix.serve.hides import by_user, forget_in_cache, hide_in_cache
 from moovitamix.serve.http.bodies import read_body, send_accepted
 from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.feedback_events import Taken, read_events
-from moovitamix.serve.http.gate import Noted
 from moovitamix.serve.http.group_commit import GroupCommit
+from moovitamix.serve.http.noted import Noted
 from moovitamix.serve.http.problems import ProblemError
 from moovitamix.serve.http.world import World
 from moovitamix.settings import get_settings

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,7 +23,9 @@ from moovitamix.serve.http.keys import Scope as KeyScope
 from moovitamix.serve.http.limits import TokenBucket
 from moovitamix.serve.http.metrics import Metrics
 from moovitamix.serve.http.nearby import is_nearby
+from moovitamix.serve.http.noted import JSON, Listing, Noted, completed, head_of_list, noting
 from moovitamix.serve.http.problems import ProblemError, send_problem, told_by_starlette
+from moovitamix.serve.http.protocol import WHOLE
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ OPEN_PATHS = frozenset(
 _CONSOLE = "/console/"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_NO_EXTENSIONS: dict[str, Any] = {}
 _ANONYMOUS = ApiKey("anonymous", "admin", "")
 _FROM_ELSEWHERE = (
     "Without keys only this machine may ask, under one of its own names (localhost, 127.0.0.1), "
@@ -42,36 +45,8 @@ _FROM_ELSEWHERE = (
 )
 
 
-class Noted:
-    """A request on its way: what a route tells of it, and what is counted and logged.
-
-    Attributes:
-        request_id: Sent along, or given here.
-        route: The path with names for ids.
-        tier: Of the answer.
-        generation: Of the answer.
-        user: Whom it is about.
-        status: Of the answer.
-        started: Whether its head has been sent.
-        key: That was shown.
-        bucket: Of that key.
-    """
-
-    __slots__ = (
-        *("bucket", "generation", "key", "request_id", "route", "started", "status", "tier"),
-        "user",
-    )
-
-    def __init__(self, request_id: bytes) -> None:
-        self.request_id = request_id
-        self.route = "other"
-        self.tier = ""
-        self.generation = ""
-        self.user: int | None = None
-        self.status = 500
-        self.started = False
-        self.key: ApiKey | None = None
-        self.bucket: TokenBucket | None = None
+def _nothing(path: str) -> None:
+    del path
 
 
 class _Head(NamedTuple):
@@ -109,6 +84,7 @@ class Gate:
         metrics: Where requests are counted; None: nowhere.
         access: Where they are logged; None: nowhere.
         clock: Seconds, for rates.
+        lists: What answers a GET of a path without `app`, and the id in the path; None: `app` does.
     """
 
     app: ASGIApp
@@ -117,7 +93,10 @@ class Gate:
     metrics: Metrics | None = None
     access: AccessLog | None = None
     clock: Callable[[], float] = time.monotonic
+    lists: Callable[[str], tuple[Listing, str] | None] = _nothing
     _buckets: dict[ApiKey, TokenBucket] = field(default_factory=dict)
+    _known: dict[bytes, tuple[ApiKey, TokenBucket | None]] = field(default_factory=dict)
+    _known_of: tuple[ApiKey, ...] | None = None
     _ids: itertools.count[int] = field(default_factory=itertools.count)
     _prefix: bytes = field(default_factory=lambda: secrets.token_hex(4).encode())
 
@@ -127,22 +106,28 @@ class Gate:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        scope["app"] = self  # Starlette then raises what it would else send as plain text
         head = _read_head(scope)
         noted = scope["noted"] = Noted(self._request_id(head.request_id))
-
-        async def noting(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                _add_headers(message, noted)
-            await send(message)
-
         try:
-            await self._pass_on(scope, receive, noting, head, noted)
+            self._let_in(scope, head, noted)
+            hot = None
+            if scope["method"] == "GET" and head.length is None and not scope.get("root_path"):
+                hot = self.lists(scope["path"])
+            if hot is None:
+                await self._pass_on(scope, receive, noting(send, noted), head)
+            else:
+                listing, item = hot
+                body = await listing.body(noted, item, scope["query_string"])
+                whole = scope.get("extensions", _NO_EXTENSIONS).get(WHOLE)
+                if whole is None or not whole(send, head_of_list(len(body), noted), body):
+                    length = (b"content-length", b"%d" % len(body))
+                    await send(completed(200, [JSON, length], noted))
+                    await send({"type": "http.response.body", "body": body})
         except ProblemError as problem:
             if not noted.started:
-                await send_problem(noting, problem)
+                await send_problem(noting(send, noted), problem)
         except HTTPException as error:
-            await send_problem(noting, told_by_starlette(error))
+            await send_problem(noting(send, noted), told_by_starlette(error))
         except Exception:
             # The message of an unforeseen error may hold anything: the log leaves it out.
             request_id = noted.request_id.decode()
@@ -150,17 +135,12 @@ class Gate:
             noted.status = 500
             if not noted.started:
                 wrong = "Something went wrong here. Tell us the X-Request-Id."
-                await send_problem(noting, ProblemError(500, wrong))
+                await send_problem(noting(send, noted), ProblemError(500, wrong))
         finally:
             self._count(scope, noted, time.perf_counter() - began)
 
-    async def _pass_on(
-        self, scope: Scope, receive: Receive, send: Send, head: _Head, noted: Noted
-    ) -> None:
-        key = noted.key = self._let_in(scope, head)
-        bucket = noted.bucket = self._bucket(key)
-        if bucket is not None and not bucket.take():
-            raise self._refusal("rate", _too_many(bucket))
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, head: _Head) -> None:
+        scope["app"] = self  # Starlette then raises what it would else send as plain text
         if head.length is not None or scope["method"] not in _READING:
             receive = self._bounded(receive, head.length)
         await self.app(scope, receive, send)
@@ -189,12 +169,12 @@ class Gate:
                 )
             )
 
-    def _let_in(self, scope: Scope, head: _Head) -> ApiKey | None:
-        """The key of a request; None where none is asked for.
+    def _let_in(self, scope: Scope, head: _Head, noted: Noted) -> None:
+        """Note the key of a request, where one is asked for, and take what it costs.
 
         Raises:
-            ProblemError: When it has none, an unknown one, or one of too small a scope; without
-                keys, when it comes from elsewhere.
+            ProblemError: When it has none, an unknown one, one of too small a scope, or one that
+                has used up its requests; without keys, when it comes from elsewhere.
         """
         keys = self.keys.keys
         path, method = scope["path"], scope["method"]
@@ -203,27 +183,41 @@ class Gate:
         if keys is None:
             if not is_open and not is_nearby(scope["headers"]):
                 raise self._refusal("origin", ProblemError(403, _FROM_ELSEWHERE))
-            return _ANONYMOUS
-        if is_open:
-            return None
+            noted.key, noted.bucket = _ANONYMOUS, self._bucket(_ANONYMOUS)
+        elif is_open:
+            return
+        else:
+            key, bucket = self._recognized(keys, head)
+            needed: KeyScope = "read" if method in _READING else "write"
+            if path.startswith("/admin") or method == "DELETE":  # what is deleted is gone
+                needed = "admin"
+            if needed != "read" and not key.may(needed):
+                detail = f"This key may {key.scope}; this takes a key of scope {needed}."
+                raise self._refusal("scope", ProblemError(403, detail))
+            noted.key, noted.bucket = key, bucket
+        if noted.bucket is not None and not noted.bucket.take():
+            raise self._refusal("rate", _too_many(noted.bucket))
+
+    def _recognized(
+        self, keys: tuple[ApiKey, ...], head: _Head
+    ) -> tuple[ApiKey, TokenBucket | None]:
         shown, bearer = head.api_key, head.bearer
         if shown is None and bearer is not None and bearer[:7].lower() == b"bearer ":
             shown = bearer[7:].strip()
+        if keys is not self._known_of:
+            self._known, self._known_of = {}, keys
+        known = None if shown is None else self._known.get(shown)
+        if known is not None:
+            return known
         found = None if shown is None else recognize(keys, shown.decode("latin-1"))
-        if found is None:
+        if shown is None or found is None:
             detail = "Send a key of this API as `Authorization: Bearer …` or `X-API-Key`."
             raise self._refusal("key", ProblemError(401, detail, {"WWW-Authenticate": "Bearer"}))
-        needed: KeyScope = "read" if method in _READING else "write"
-        if path.startswith("/admin") or method == "DELETE":  # what is deleted is gone
-            needed = "admin"
-        if not found.may(needed):
-            detail = f"This key may {found.scope}; this takes a key of scope {needed}."
-            raise self._refusal("scope", ProblemError(403, detail))
-        return found
+        # Whoever shows it again need not be compared with all: as many as there are keys.
+        known = self._known[shown] = found, self._bucket(found)
+        return known
 
-    def _bucket(self, key: ApiKey | None) -> TokenBucket | None:
-        if key is None:
-            return None
+    def _bucket(self, key: ApiKey) -> TokenBucket | None:
         found = self._buckets.get(key)
         if found is None:
             rate = key.per_second or self.limits.per_second
@@ -272,18 +266,6 @@ def _read_head(scope: Scope) -> _Head:
         elif name == b"content-length":
             length = value
     return _Head(bearer, api_key, request_id, length)
-
-
-def _add_headers(message: Message, noted: Noted) -> None:
-    """Complete the head of an answer, and note what it says."""
-    noted.started = True
-    noted.status = message["status"]
-    headers = message["headers"] = list(message.get("headers", ()))
-    headers.append((b"x-request-id", noted.request_id))
-    bucket = noted.bucket
-    if bucket is not None:
-        headers.append((b"ratelimit-policy", bucket.policy))
-        headers.append((b"ratelimit", b'"default";r=%d;t=1' % bucket.left))
 
 
 def _too_many(bucket: TokenBucket) -> ProblemError:

@@ -21,8 +21,8 @@ from moovitamix.ingest.contract import LISTENS, ListenRecord
 from moovitamix.ingest.deal import CLOCK_ERROR
 from moovitamix.ingest.decode import decode_records
 from moovitamix.serve.http.bodies import read_body, send_accepted
-from moovitamix.serve.http.gate import Noted
 from moovitamix.serve.http.group_commit import GroupCommit
+from moovitamix.serve.http.noted import Noted
 from moovitamix.serve.http.problems import ProblemError
 from moovitamix.serve.http.taking import Play, Sent, TakenIn
 from moovitamix.settings import get_settings

@@ -25,6 +25,7 @@ from moovitamix.serve.generations import (
     read_generation,
 )
 from moovitamix.serve.http.breaker import Breaker, BreakerParameters, State
+from moovitamix.serve.http.held_connection import HeldConnection
 from moovitamix.serve.http.serving import Found, Serving
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,9 @@ class Client(Protocol):
     def get(self, name: str) -> Awaitable[Any]:
         """The value of one key."""
 
-    def mget(self, keys: Any) -> Awaitable[Any]:
-        """The values of many keys."""
+    @property
+    def connection_pool(self) -> Any:
+        """Where its connections come from; not asked for on a cluster."""
 
     def pipeline(self, transaction: Any = None) -> Any:
         """Commands sent together."""
@@ -100,7 +102,7 @@ class ListReader:
     ) -> None:
         self._client = client
         self._prefix = prefix
-        self._cluster = cluster
+        self._held = None if cluster else HeldConnection(client.connection_pool)
         self._observer = observer or Observer()
         self._on_generation = on_generation
         self._current = current_key(prefix)
@@ -233,9 +235,8 @@ class ListReader:
         return read_generation(await self._client.get(meta_key(self._prefix, name)))
 
     async def _get(self, keys: Sequence[str | bytes]) -> list[bytes | None]:
-        if not self._cluster:
-            found: list[bytes | None] = await self._client.mget(keys)
-            return found
+        if self._held is not None:
+            return await self._held.mget(keys)
         pipeline = self._client.pipeline()
         for key in keys:
             pipeline.get(key)

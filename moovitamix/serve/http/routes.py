@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from moovitamix.serve.http.asking import Ask, read_id, read_query
-from moovitamix.serve.http.gate import Noted
+from moovitamix.serve.http.noted import JSON, Listing, Noted
 from moovitamix.serve.http.rendering import Answer
 from moovitamix.serve.http.tiers import Tiers
 
@@ -26,8 +26,6 @@ PARAMETERS: dict[str, frozenset[str]] = {
     SIMILAR: frozenset({"limit"}),
     POPULAR: frozenset({"limit", "genre", "genre_match"}),
 }
-
-_JSON = (b"content-type", b"application/json")
 
 
 class ListRoute:
@@ -47,19 +45,23 @@ class ListRoute:
         self._of_user = of_user
         self._allowed = PARAMETERS[route]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        del receive
-        noted: Noted = scope["noted"]
+    async def body(self, noted: Noted, item: str, query: bytes) -> bytes:
+        """The JSON of an answer; see `noted.Listing`."""
         noted.route = self._route
-        text = scope["path_params"].get("id")
-        asked = 0 if text is None else read_id(text)
+        asked = read_id(item) if item else 0
         if self._of_user:
             noted.user = asked
         body, noted.tier, noted.generation = await self._answer(
-            asked, read_query(scope["query_string"], self._allowed)
+            asked, read_query(query, self._allowed)
         )
-        headers = [_JSON, (b"content-length", b"%d" % len(body))]
+        return body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        del receive
+        item = scope["path_params"].get("id", "")
+        body = await self.body(scope["noted"], item, scope["query_string"])
+        headers = [JSON, (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -82,3 +84,25 @@ def list_routes(tiers: Tiers) -> list[Route]:
         Route(POPULAR, ListRoute(POPULAR, popular), methods=["GET"]),
         Route(SIMILAR, ListRoute(SIMILAR, similar), methods=["GET"]),
     ]
+
+
+def shortcut(routes: list[Route]) -> Callable[[str], tuple[Listing, str] | None]:
+    """Finds the route of a path of the form `/what/{id}/which`, as Starlette would.
+
+    Args:
+        routes: Of lists.
+    """
+    known: dict[tuple[str, str], Listing] = {}
+    for route in routes:
+        _, what, item, *which = route.path.split("/")
+        if item == "{id}" and len(which) == 1 and isinstance(route.endpoint, ListRoute):
+            known[what, which[0]] = route.endpoint
+
+    def find(path: str) -> tuple[Listing, str] | None:
+        parts = path.split("/")
+        if len(parts) != 4 or not parts[2]:
+            return None
+        found = known.get((parts[1], parts[3]))
+        return None if found is None or parts[0] else (found, parts[2])
+
+    return find

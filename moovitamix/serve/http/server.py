@@ -18,6 +18,7 @@ from rich.console import Console
 from moovitamix.errors import SettingsError
 from moovitamix.serve.http.fold_supervision import folding_beside
 from moovitamix.serve.http.keys import KeyStore
+from moovitamix.serve.http.protocol import WholeAnswers
 from moovitamix.settings import get_settings
 
 APPLICATION = "moovitamix.serve.http.app:from_settings"
@@ -71,7 +72,7 @@ def serve(
             port=port,
             workers=workers if workers > 1 else None,
             loop="uvloop",
-            http="httptools",
+            http=WholeAnswers,
             ws="none",
             access_log=False,
             log_config=None,  # as everything that the process logs: see `app.from_settings`

@@ -22,6 +22,7 @@ from moovitamix.serve.http.answer import (
 )
 from moovitamix.serve.http.asking import Ask
 from moovitamix.serve.http.beside import Beside
+from moovitamix.serve.http.listed import Listed
 from moovitamix.serve.http.live import LiveModel, Ranked, best_of
 from moovitamix.serve.http.popular_tiers import take_favourites, take_popular
 from moovitamix.serve.http.problems import ProblemError
@@ -70,6 +71,7 @@ class Tiers:
         self._observer = observer or Reads()
         self._beside = Beside()
         self._rendering = Rendering(world)
+        self._listed = Listed(world, self._rendering)
 
     def close(self) -> None:
         """End the threads."""
@@ -83,22 +85,21 @@ class Tiers:
         """
         wanted: list[Wanted] = [("u", user), ("r", user)] if ask.repeats else [("u", user)]
         generation, values, lacks, told = await self._read(wanted, user)
+        plain = not (ask.filtered or ask.explain)
+        if plain and generation is not None and len(values) == 1:
+            value = values[0]
+            answer = value and self._listed.answer(user, ask.limit, generation, value, lacks, told)
+            if answer:
+                self._observer.read(hits=1)
+                return answer
         lists = [self._decoded(value) for value in values]
         own = next((found for found in reversed(lists) if found is not None), None)
-        if (
-            own is not None
-            and generation is not None
-            and len(own.ids) >= ask.limit
-            and not (ask.filtered or ask.explain)
-        ):
-            ids = own.ids[: ask.limit]
-            listed = ids.tolist()
-            # Lists hold nothing hidden, but this process may know it before Redis does.
-            hidden = self._world.hidden.of(user)
-            if self._world.removed.isdisjoint(listed) and hidden.isdisjoint(listed):
+        if plain and generation is not None and own is not None and len(own.ids) >= ask.limit:
+            ids = own.ids[: ask.limit].tolist()
+            if self._listed.may_be_told(user, ids):
                 body = render_uniform(
                     b'"user_id":%d' % user,
-                    self._world.tracks.members(ids),
+                    self._world.tracks.members_of(ids),
                     own.scores[: ask.limit].tolist(),
                     b"cached top-N",
                     self._rendering.cached_end(generation, lacks, told),
