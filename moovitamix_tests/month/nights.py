@@ -30,6 +30,7 @@ from moovitamix_tests.month.source import FIRST_DAY, MoodySource
 from moovitamix_tests.reference_source import serve_app
 
 NIGHTS = 3
+_MORNING = time(4, 16)  # all schedules of the night are due
 _STEP = timedelta(minutes=6)  # a little more than most sensors wait
 # Serving is looked after by the hour: a need that was not seen to is asked for again after one.
 _MOST_STEPS = 20
@@ -190,7 +191,7 @@ class Nights:
         if night == 2:
             self._kill_runs()
         self._come_to_rest()
-        self._move(datetime.combine(morning, time(4), UTC))
+        self._move(datetime.combine(morning, _MORNING, UTC))
         for _ in range(_MOST_STEPS):
             before = len(self._instance.get_runs())
             self._come_to_rest()
@@ -207,6 +208,8 @@ class Nights:
         told = ", ".join(sorted(f"{run.job_name} {run.status.value.lower()}" for run in runs))
         console.print(f"{day}: {told}; served: {served}")
         self._expect(day, by_schedule, "the schedule has asked for a run")
+        housework = {"housekeeping", "count_feedback", "report_day"}
+        self._expect(day, housework <= jobs, f"house is kept, and a report written: {sorted(jobs)}")
         if night == 1:
             self._expect(day, day in blocked and day not in published, "the day is blocked")
             self._expect(day, served == FIRST_DAY, "what was served goes on")

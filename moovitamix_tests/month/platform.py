@@ -16,16 +16,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import msgspec
 import redis
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from moovitamix.automation import WHY
 from moovitamix.embedded.postgres import ensure_postgres, stop_postgres
 from moovitamix.embedded.valkey import ensure_valkey, valkey_server
+from moovitamix.ingest.pulls import kept_pulls
 from moovitamix.resources import Cache, Lake, Source, Warehouse
 from moovitamix.serve.generations import Generation, read_current
 from moovitamix.settings import get_settings
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 NAMESPACE = "mvx"
 # Sensors look again while runs they asked for make more due; a day comes to rest well before.
 _LOOKS = 12
+# When the sensors look: all schedules of the night have had their turn.
+_MORNING = time(4, 30)
 
 
 @dataclass
@@ -46,6 +51,7 @@ class Day:
         day: Whose data it was about.
         runs: By job, and whether they succeeded.
         reasons: Of each run that a sensor asked for: its job, and why.
+        pulls: How many pulls were kept.
         served: What was served at its end.
         alerts: The kinds of alerts that were open at its end.
     """
@@ -53,6 +59,7 @@ class Day:
     day: date
     runs: Counter[tuple[str, bool]] = field(default_factory=Counter)
     reasons: list[tuple[str, str]] = field(default_factory=list)
+    pulls: int = 0
     served: Generation | None = None
     alerts: frozenset[str] = frozenset()
 
@@ -119,13 +126,18 @@ class Platform:
         """
         found = Day(day)
         self.days.append(found)
+        kept_before = self._kept_pulls()
         if machine_on:
-            self._set_clock(datetime.combine(day + timedelta(days=1), time(2, 15)))
-            self._tick_schedules(found)
-            self._set_clock(datetime.combine(day + timedelta(days=1), time(4)))
+            midnight = datetime.combine(day + timedelta(days=1), time(), UTC)
+            morning = datetime.combine(midnight, _MORNING, UTC)
+            for moment, schedule in self._ticks_between(midnight, morning):
+                self._set_clock(moment)
+                self._tick_schedule(schedule, found)
+            self._set_clock(morning)
             for _ in range(_LOOKS):
                 if not self._tick_sensors(found):
                     break
+        found.pulls = len(self._kept_pulls() - kept_before)
         with self.redis() as client:
             found.served = read_current(client, NAMESPACE)
         with self.warehouse.connect() as connection:
@@ -177,18 +189,37 @@ class Platform:
         found.runs["retrain", False] += 1
 
     def _set_clock(self, moment: datetime) -> None:
-        self._source.now = moment
-        os.environ["MOOVITAMIX_NOW"] = moment.replace(tzinfo=UTC).isoformat()
+        self._source.now = moment.replace(tzinfo=None)
+        os.environ["MOOVITAMIX_NOW"] = moment.isoformat()
         get_settings.cache_clear()
 
-    def _tick_schedules(self, found: Day) -> None:
-        schedule = self._defs.resolve_schedule_def("ingest_daily")
-        moment = get_settings().present()
+    def _kept_pulls(self) -> set[str]:
+        return {pull.name for pull in kept_pulls(self.resources["lake"].open())}
+
+    def _ticks_between(
+        self, first: datetime, last: datetime
+    ) -> list[tuple[datetime, dg.ScheduleDefinition]]:
+        """When which schedule is due, in their order."""
+        return sorted(
+            (
+                (moment, schedule)
+                for schedule in self._defs.get_repository_def().schedule_defs
+                for moment in takewhile(
+                    lambda tick: tick <= last,
+                    schedule_execution_time_iterator(
+                        first.timestamp(), schedule.cron_schedule, schedule.execution_timezone
+                    ),
+                )
+            ),
+            key=lambda due: due[0],
+        )
+
+    def _tick_schedule(self, schedule: dg.ScheduleDefinition, found: Day) -> None:
         with dg.build_schedule_context(
-            instance=self._instance, scheduled_execution_time=moment
+            instance=self._instance, scheduled_execution_time=get_settings().present()
         ) as context:
             for request in schedule.evaluate_tick(context).run_requests or []:
-                self.execute("ingest_day", found, partition_key=request.partition_key)
+                self.execute(schedule.job_name, found, partition_key=request.partition_key)
 
     def _tick_sensors(self, found: Day) -> bool:
         """Evaluate all sensors once; whether any run was asked for and executed."""

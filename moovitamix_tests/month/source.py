@@ -34,6 +34,9 @@ class MoodySource:
     Attributes:
         now: The moment it is shown at, naive UTC.
         mood: What is wrong with it.
+        torn: Whether a reading has met the people of two worlds, since it is in that mood.
+        readings: How often the first page of tracks was read since then: at the beginning of a
+            reading, and once more at its end.
         shifted: From this day on everybody hears what one genre has; None: never.
     """
 
@@ -47,7 +50,8 @@ class MoodySource:
         self._world = self._make(seed=20)
         self._other = self._make(seed=99)
         self._restarted = False
-        self._readings = 0
+        self.torn = False
+        self.readings = 0
         self._genre: list[int] = []
 
     def start_anew(self) -> None:
@@ -92,13 +96,13 @@ class MoodySource:
     def _note(self, name: str, page: int) -> None:
         """A torn pull: other people from the middle of the first reading to its end."""
         if self.mood != "torn":
-            self._readings, self._restarted = 0, False
+            self.readings, self.torn, self._restarted = 0, False, False
             return
         if name == "tracks" and page == 1:
-            self._readings += 1
-            self._restarted = self._readings == 2  # the first page again, at the end
-        elif name == "users" and page == 2 and self._readings == 1:
-            self._restarted = True
+            self.readings += 1
+            self._restarted = self.readings == 2  # the first page again, at the end
+        elif name == "users" and page == 2 and self.readings == 1:
+            self._restarted = self.torn = True
 
     def _sent(self, record: Any) -> Any:
         if isinstance(record, ListenRecord):

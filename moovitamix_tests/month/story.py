@@ -19,6 +19,11 @@ Event = str
 # A cool-down after the training before, a day to see it, and a day to train.
 _NOTICED_WITHIN = 4
 
+# Days on which all that belongs to a day has to come of it.
+_GOOD = {"", "torn", "crash", "shift", "flushed"}
+_EACH_DAY = ("observe_day", "report_day")
+_EACH_NIGHT = ("ingest_day", "housekeeping", "count_feedback")
+
 # Days are counted from 0, the first partition.
 MONTH: dict[int, Event] = {
     6: "torn",
@@ -93,16 +98,19 @@ class Story:
                 client.flushall()
         found = platform.pass_day(day, machine_on=event != "off")
         self.passed.append(found)
-        if event in {"", "torn", "crash", "shift", "flushed"}:
-            self._expect(found, found.served is not None, "something is served")
-            if found.served is not None:
-                newest = found.served.as_of == day or self._events.get(number - 1) == "anew"
-                self._expect(found, newest, "the newest day is served")
-            self._expect(found, found.ran("refresh_serving") == 1, "lists are published once")
+        if event in _GOOD:
+            self._look_at_good_day(found, number)
+        if event == "torn":
+            self._expect(found, self._source.torn, "a reading meets two worlds")
+            # Twice is one reading: its beginning and its end.
+            again = self._source.readings > 2
+            self._expect(found, again, "the torn reading is thrown away, and done again")
         if event == "crash":
             self._expect(found, found.runs["retrain", False] == 1, "a training is killed")
             kept = found.served and before and found.served.model_version == before.model_version
             self._expect(found, bool(kept), "the champion stays")
+        reported = event != "bad" or found.runs["report_day", True] > 0
+        self._expect(found, reported, "a blocked day has a report")
         told = {"bad": "day_blocked", "down": "source_gone", "anew": "source_anew"}.get(event)
         self._expect(found, told is None or told in found.alerts, f"people are told: {told}")
         if event in {"bad", "down"} and before is not None:
@@ -116,6 +124,17 @@ class Story:
             served = found.served.name if found.served and before else None
             self._expect(found, served == (before.name if before else None), "nothing is replaced")
             self._accept(platform)
+
+    def _look_at_good_day(self, found: Day, number: int) -> None:
+        self._expect(found, found.served is not None, "something is served")
+        if found.served is not None:
+            newest = found.served.as_of == found.day or self._events.get(number - 1) == "anew"
+            self._expect(found, newest, "the newest day is served")
+        self._expect(found, found.ran("refresh_serving") == 1, "lists are published once")
+        # Also of the day after an outage, or after one that was blocked.
+        self._expect(found, found.pulls == 1, f"one pull is kept, not {found.pulls}")
+        for job in (*_EACH_NIGHT, *_EACH_DAY):
+            self._expect(found, found.runs[job, True] > 0, f"{job} runs, and succeeds")
 
     def _accept(self, platform: Platform) -> None:
         lake = platform.resources["lake"].open()

@@ -1,6 +1,7 @@
 """Nothing is read into fresh worlds in which nothing happens, and shifts are found.
 
-The short form of `benchmarks/drift.py`, which has the figures of forty worlds.
+The short form of `benchmarks/drift.py`, which has the figures of forty worlds: three small ones
+with plain shifts, and one of its size, with shifts of the sizes that `docs/drift.md` states.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from moovitamix.observe.drift_plan import CannotTell, DriftRules, plan
 from moovitamix.observe.drift_windows import day_number, history_of
 from moovitamix_tests.observe.conftest import AS_OF, NEWEST, small_world
 from moovitamix_tests.observe.reader import Reader, fitted
-from moovitamix_tests.observe.shifts import SHIFTS, Listened
+from moovitamix_tests.observe.shifts import FIRST_DAY, SHIFTS, Listened, world
 
 SEEDS = (21, 22, 23)
 
@@ -32,6 +33,16 @@ FOUND = [
     ("popularity flip", 0.4, {"popular_tracks"}),
     ("stale model", 1.0, {"score_ranks"}),
 ]
+
+
+# The smallest that each is found at in every world of the benchmark, and by what it is told there.
+STATED = {
+    "genre swap": (0.05, "genre_mix"),
+    "activity": (1.2, "user_activity"),
+    "new catalogue": (0.1, "cold_tracks"),
+    "popularity flip": (0.15, "score_ranks"),
+    "stale model": (0.3, "score_ranks"),
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,21 @@ def test_a_shift_is_found_in_every_world(
             watched.listened, AS_OF + timedelta(days=1), size, np.random.default_rng(1)
         )
         assert drifted(watched.reader.read(shifted, NEWEST)) >= tell_tale
+
+
+def test_a_shift_of_the_stated_size_is_found_in_a_world_of_the_stated_size() -> None:
+    """3,000 users, a champion of the defaults on 60 days, read on the seventh day after."""
+    listened = world(21, days=67)
+    as_of = FIRST_DAY + timedelta(days=59)
+    since, newest = as_of + timedelta(days=1), as_of + timedelta(days=7)
+    reader = Reader(listened, fitted(listened.plays, as_of), DriftRules())
+    assert worst(reader.read(listened.plays, newest)) == "steady"
+    chance = np.random.default_rng(21)
+    found = {
+        name: drifted(reader.read(SHIFTS[name](listened, since, size, chance), newest))
+        for name, (size, _) in STATED.items()
+    }
+    assert [name for name, (_, tell_tale) in STATED.items() if tell_tale not in found[name]] == []
 
 
 def test_a_stale_model_alone_leaves_the_shape_of_the_plays(worlds: list[Watched]) -> None:
