@@ -237,7 +237,10 @@ def test_every_setting_reaches_a_service(services: Services) -> None:
 def test_what_runs_and_the_api_have_to_agree_on_reaches_both(services: Services) -> None:
     agreed = {
         Settings.variable(field)
-        for field in ("namespace", "new_releases", "ui_url", "runbook_url", "late_after")
+        for field in (
+            *("namespace", "new_releases", "ui_url", "runbook_url", "late_after"),
+            "mlflow_tracking_uri",  # a rollback by the console is mirrored too
+        )
     }
 
     for name in ("code-location", "api"):
