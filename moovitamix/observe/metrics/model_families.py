@@ -90,14 +90,14 @@ DRIFT_DAY = _gauge(
 CACHE_LISTS = _gauge(
     "cache_lists",
     "",
-    "Lists of the generation that is served.",
+    "Lists of the generation that is served, with those that folding in has added to it.",
     Label("kind", ("users", "repeats", "genres of users", "tracks", "popular")),
 )
 COVERAGE = _gauge(
     "cache_coverage_ratio",
     "ratio",
-    "Of users that are not withdrawn, those with lists of their own; of tracks, those with "
-    "similar ones.",
+    "Of users that are not withdrawn, those with lists of their own, published or folded in; of "
+    "tracks, those with similar ones.",
     Label("kind", ("users", "tracks")),
 )
 ONLINE_IMPRESSIONS = _gauge(
