@@ -5,6 +5,7 @@ When the ones without a schedule run is told in `automation.py`.
 
 import dagster as dg
 
+from moovitamix.errors import StoreUnavailable
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.settings import get_settings
 
@@ -18,6 +19,12 @@ def keep_house(
 
     tidied = retention.keep_house(warehouse, lake.open(), cache, get_settings())
     context.log.info(tidied.sentence())
+    try:
+        held = retention.measure_cache(warehouse, cache, get_settings())
+    except StoreUnavailable as error:  # of a day without Redis no size is kept: that is all
+        context.log.warning(f"The cache is not measured. {error}")
+    else:
+        context.log.info(f"The cache holds {held:,} bytes.")
 
 
 @dg.job(

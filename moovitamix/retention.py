@@ -20,6 +20,7 @@ from moovitamix.ingest.contract import USERS
 from moovitamix.ingest.erased import unfinished
 from moovitamix.ingest.prune import Pruned, is_prunable, prune_files
 from moovitamix.ingest.pulls import gone_keys, newest_pull
+from moovitamix.serve.memory import used_memory
 from moovitamix.warehouse import feedback, figures, quarantine
 from moovitamix.warehouse.days import published_days
 from moovitamix.warehouse.exports import Passed, remove_expired
@@ -142,6 +143,21 @@ def keep_house(
         shown,
         forgotten,
     )
+
+
+def measure_cache(warehouse: Warehouse, cache: Cache, settings: Settings) -> int:
+    """Keep how many bytes Redis holds, so that its growth can be told too; answers them.
+
+    Apart from `keep_house`, which needs no Redis.
+
+    Raises:
+        StoreUnavailable: When Postgres or Redis does not answer; nothing is kept of that day.
+    """
+    with cache.connect() as client:
+        held = used_memory(client)
+    with warehouse.connect() as connection:
+        figures.keep_cache_size(connection, settings.present().date(), held)
+    return held
 
 
 def _withdrawn(lake: LakeStore, before: datetime) -> list[int]:

@@ -13,7 +13,7 @@ from moovitamix.erasure import erase_users
 from moovitamix.ingest import people as in_files
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import kept_pulls
-from moovitamix.resources import Lake, Warehouse
+from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.retention import Tidied, keep_house
 from moovitamix.settings import Settings, get_settings
 from moovitamix_tests.conftest import drop_schemas
@@ -179,3 +179,20 @@ def test_the_nightly_job_keeps_house(
     resources = {"lake": Lake(url=lake.url), "warehouse": warehouse, "cache": world.cache}
     assert housekeeping.execute_in_process(resources=resources).success
     assert rows_of(warehouse, "SELECT id FROM users") == [(1,), (2,)]
+    measured = "SELECT day::text, store FROM size_figures GROUP BY day, store ORDER BY store"
+    stores = ("lake", "postgres", "redis")
+    assert rows_of(warehouse, measured) == [("2026-12-24", store) for store in stores]
+
+
+def test_a_night_without_redis_is_no_failed_night(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    pull_at(lake, small)
+    resources = {
+        "lake": Lake(url=lake.url),
+        "warehouse": warehouse,
+        "cache": Cache(url="redis://127.0.0.1:1"),
+    }
+    assert housekeeping.execute_in_process(resources=resources).success
+    stores = rows_of(warehouse, "SELECT DISTINCT store FROM size_figures ORDER BY store")
+    assert stores == [("lake",), ("postgres",)]

@@ -44,6 +44,12 @@ FROM drift_readings
 WHERE day = coalesce(%s, (SELECT max(day) FROM drift_readings))
 """
 
+# What an earlier champion's data had drifted from is no news of its successor.
+_OF_CHAMPION = """
+  AND model_version IS NOT DISTINCT FROM
+      (SELECT version FROM model_versions WHERE status = 'champion')
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Against:
@@ -98,7 +104,20 @@ def write_readings(
 
 def read_readings(connection: psycopg.Connection, day: date | None = None) -> StoredDay | None:
     """The readings of a day, or of the newest that was read; None when there are none."""
-    rows = connection.execute(_READ, (day,)).fetchall()
+    return _stored(connection.execute(_READ, (day,)).fetchall())
+
+
+def read_of_champion(connection: psycopg.Connection) -> tuple[Reading, ...]:
+    """Of the newest day that was read, what was read against today's champion.
+
+    None right after a promotion, until the next day is read; while there is no champion, what was
+    read without one.
+    """
+    stored = _stored(connection.execute(_READ + _OF_CHAMPION, (None,)).fetchall())
+    return () if stored is None else stored.readings
+
+
+def _stored(rows: Sequence[Any]) -> StoredDay | None:
     if not rows:
         return None
     order = {feature.name: place for place, feature in enumerate(FEATURES)}

@@ -26,6 +26,7 @@ life prolongs that of the lists first, then the description's, then that of `cur
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
@@ -57,7 +58,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
         as_of: The last day of the matrix.
         matrix_fingerprint: Which matrix users' factors were folded in from.
         list_length: N: the longest that a list can be.
-        keys: How many keys there are of each kind (`u`, `r`, `g`, `t`, `p`).
+        keys: How many keys there are of each kind (`u`, `r`, `g`, `t`, `p`), as it was published.
         published_at: When the writing began, by the server's clock, UTC.
         expires_at: When all its keys expire, UTC.
     """
@@ -101,6 +102,19 @@ def meta_key(prefix: str, generation: str) -> str:
 def added_key(prefix: str, generation: str) -> str:
     """The key that counts the lists that have come to a generation since it was published."""
     return f"{prefix}:{generation}:added"
+
+
+def with_added(client: redis.Redis, prefix: str, generation: Generation) -> Generation:
+    """A generation whose `keys` are as many as there are by now, with those added since.
+
+    Raises:
+        StoreUnavailable: When Redis does not answer.
+    """
+    with redis_answering():
+        added = cast("dict[bytes, bytes]", client.hgetall(added_key(prefix, generation.name)))
+    keys = Counter(generation.keys)
+    keys.update({kind.decode(): int(count) for kind, count in added.items()})
+    return msgspec.structs.replace(generation, keys=dict(keys))
 
 
 def read_generation(value: bytes | None) -> Generation | None:

@@ -3,7 +3,7 @@
 Three, because there are that many at a switch: the one served, the one being written, and the one
 before, which can still be gone back to; more while an experiment runs. What a generation is, is
 told in `generations.py`. Nothing is changed here, and a cluster, whose memory is that of many
-servers, is not examined.
+servers, is added up, but not examined.
 """
 
 from __future__ import annotations
@@ -84,6 +84,20 @@ def read_memory(client: redis.Redis, prefix: str) -> Memory:
         generation=generation,
         others=startup + (round(held * theirs / total) if total else held),
     )
+
+
+def used_memory(client: redis.Redis) -> int:
+    """Bytes in use, whoever uses them; of a cluster, of all its nodes.
+
+    Raises:
+        StoreUnavailable: When Redis does not answer.
+    """
+    with redis_answering():
+        held = cast("dict[str, int | dict[str, int]]", client.info("memory"))
+    used = held.get("used_memory")
+    if isinstance(used, int):
+        return used
+    return sum(node["used_memory"] for node in held.values() if isinstance(node, dict))
 
 
 def _usages(client: redis.Redis, keys: Sequence[bytes]) -> list[int]:

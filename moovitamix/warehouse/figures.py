@@ -180,6 +180,11 @@ def keep_sizes(connection: psycopg.Connection, day: date, lake: Mapping[str, int
         )
 
 
+def keep_cache_size(connection: psycopg.Connection, day: date, size: int) -> None:
+    """Keep how many bytes Redis holds now, whoever put them there."""
+    connection.execute(_SIZE, {"day": day, "store": "redis", "part": "all", "bytes": size})
+
+
 def forget(connection: psycopg.Connection, before: datetime) -> int:
     """Remove what is older; how many rows, without those of the source, which are summed up."""
     asked = {"before": before}

@@ -234,6 +234,30 @@ def test_every_setting_reaches_a_service(services: Services) -> None:
     assert known - taken == {"MOOVITAMIX_NOW"}
 
 
+def test_what_runs_and_the_api_have_to_agree_on_reaches_both(services: Services) -> None:
+    agreed = {
+        Settings.variable(field)
+        for field in (
+            *("namespace", "new_releases", "ui_url", "runbook_url", "late_after"),
+            "mlflow_tracking_uri",  # a rollback by the console is mirrored too
+        )
+    }
+
+    for name in ("code-location", "api"):
+        assert agreed <= services[name]["environment"].keys(), name
+
+
+def test_the_links_of_prometheus_lead_where_those_of_the_sensor_do(
+    compose: Compose, required: dict[str, str], services: Services
+) -> None:
+    name, wiki = "MOOVITAMIX_RUNBOOK_URL", "https://wiki.example.com/runbook"
+    default = Settings.model_fields["runbook_url"].default
+    assert services["prometheus"]["environment"][name] == default
+
+    chosen = compose.services({**required, name: wiki})
+    assert {chosen[one]["environment"][name] for one in ("prometheus", "code-location")} == {wiki}
+
+
 def test_every_variable_that_may_be_set_is_in_the_example(root: Path) -> None:
     written = (root / "docker-compose.yml").read_text()
     named = set(re.findall(r"(?<!\$)\$\{(\w+)", written))

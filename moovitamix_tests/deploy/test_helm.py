@@ -20,6 +20,8 @@ from dagster._config import process_config
 from dagster_k8s.job import DagsterK8sJobConfig
 from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
 
+from moovitamix_tests.observe.metrics.scraping import installed
+
 CHART = "MOOVITAMIX_HELM_CHART"
 CHART_SET = os.environ.get(CHART)  # read before the tests clear what is ours
 KINDS = {
@@ -38,8 +40,16 @@ def values(root: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def manifests(root: Path) -> list[dict[str, Any]]:
-    parts = (root / "deploy/helm/api.yaml").read_text().split("\n---\n")
-    return [msgspec.yaml.decode(part) for part in parts]
+    return parts_of(root / "deploy/helm/api.yaml")
+
+
+@pytest.fixture(scope="module")
+def exporter(root: Path) -> list[dict[str, Any]]:
+    return parts_of(root / "deploy/helm/metrics.yaml")
+
+
+def parts_of(file: Path) -> list[dict[str, Any]]:
+    return [msgspec.yaml.decode(part) for part in file.read_text().split("\n---\n")]
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +150,45 @@ def test_kubernetes_takes_what_the_api_runs_by(manifests: list[dict[str, Any]]) 
     assert others[1]["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
 
 
+def test_kubernetes_takes_what_the_exporter_runs_by_and_prometheus_finds_it(
+    manifests: list[dict[str, Any]], exporter: list[dict[str, Any]], root: Path, tmp_path: Path
+) -> None:
+    assert [manifest["kind"] for manifest in exporter] == ["Deployment", "Service", "Service"]
+    for manifest in exporter:
+        read(KINDS[manifest["kind"]], manifest)
+    deployment, service, pods = exporter
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert labels == deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (port,), (exposed,) = container["ports"], service["spec"]["ports"]
+    assert exposed["targetPort"] == port["name"]
+    assert str(port["containerPort"]) in container["command"]
+
+    page = (root / "docs" / "deployment.md").read_text()
+    (example,) = re.findall(r"```yaml\n(scrape_configs:.*?)```", page, re.DOTALL)
+    jobs = {job["job_name"]: job for job in msgspec.yaml.decode(example)["scrape_configs"]}
+    ours = msgspec.yaml.decode((root / "deploy/prometheus/prometheus.yml").read_text())
+    assert set(jobs) == {job["job_name"] for job in ours["scrape_configs"]}
+    (target,) = jobs["moovitamix-batch"]["static_configs"][0]["targets"]
+    assert target == f"{service['metadata']['name']}:{exposed['port']}"
+    (found,) = jobs["moovitamix-api"]["dns_sd_configs"]
+    api = manifests[0]["spec"]
+    (reached,), (asked,) = api["template"]["spec"]["containers"][0]["ports"], pods["spec"]["ports"]
+    assert found["names"] == [pods["metadata"]["name"]]
+    assert found["port"] == asked["port"] == reached["containerPort"]
+    assert asked["targetPort"] == reached["name"]
+    assert pods["spec"]["selector"] == api["selector"]["matchLabels"]
+    (tmp_path / "api-key").write_text("a key")
+    (tmp_path / "prometheus.yml").write_text(example)
+    told = subprocess.run(
+        [installed("promtool"), "check", "config", str(tmp_path / "prometheus.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
 def test_a_word_that_kubernetes_does_not_know_is_found(manifests: list[dict[str, Any]]) -> None:
     deployment = manifests[0]
     misspelt = {**deployment, "spec": {**deployment["spec"], "replica": 2}}
@@ -151,24 +200,29 @@ def test_everything_runs_the_same_image_and_sees_the_same_stores(
     values: dict[str, Any],
     code_location: dict[str, Any],
     manifests: list[dict[str, Any]],
+    exporter: list[dict[str, Any]],
     root: Path,
 ) -> None:
     (api,) = manifests[0]["spec"]["template"]["spec"]["containers"]
+    (metrics,) = exporter[0]["spec"]["template"]["spec"]["containers"]
     images = [pod["image"] for pod in (values["dagsterWebserver"], values["dagsterDaemon"])]
     images.append(code_location["image"])
     version = re.search(r'(?m)^version = "(.*)"', (root / "pyproject.toml").read_text())
     assert version is not None
     assert {f"{one['repository']}:{one['tag']}" for one in images} == {api["image"]}
+    assert metrics["image"] == api["image"]
     assert api["image"].endswith(f":{version[1]}")
     theirs = {one["name"]: one["value"] for one in code_location["env"]}
-    for one in api["env"]:
-        assert theirs[one["name"]] == one["value"]
-    assert api["envFrom"] == [{"secretRef": secret} for secret in code_location["envSecrets"]]
-    assert api["volumeMounts"] == code_location["volumeMounts"]
+    for container in (api, metrics):
+        for one in container["env"]:
+            assert theirs[one["name"]] == one["value"]
+        secrets = [{"secretRef": secret} for secret in code_location["envSecrets"]]
+        assert container["envFrom"] == secrets
+        assert container["volumeMounts"] == code_location["volumeMounts"]
 
 
 def test_no_secret_is_written_down(root: Path) -> None:
-    for name in ("values.yaml", "api.yaml"):
+    for name in ("values.yaml", "api.yaml", "metrics.yaml"):
         text = (root / "deploy" / "helm" / name).read_text()
         found = re.findall(r"(?i)(\w*(?:password|token|secret)\w*): +([\w-]+)", text)
         known = {"generatePostgresqlPasswordSecret": "false"}  # but the name of one

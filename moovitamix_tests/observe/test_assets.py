@@ -14,6 +14,9 @@ import pytest
 from moovitamix.observe import assets, checks, drift_reading
 from moovitamix.observe.drift_features import FEATURES
 from moovitamix.observe.drift_store import StoredDay, read_readings
+from moovitamix.observe.metrics import model_families as families
+from moovitamix.observe.metrics.read_models import read_models
+from moovitamix.observe.metrics.samples import Sample
 from moovitamix.recommend.als import AlsModel
 from moovitamix.recommend.prune import RetentionRule, remove_old
 from moovitamix.resources import Cache
@@ -209,6 +212,33 @@ def test_a_day_that_a_later_champion_was_trained_on_keeps_its_readings(
     kept = stored(platform)
     assert replace(kept, read_at=first.read_at) == first
     assert kept.read_at > first.read_at, "or it would be asked for again, hour by hour"
+
+
+def test_a_champion_that_cured_a_drift_ends_it_for_prometheus(
+    platform: Platform,
+    listened: Listened,
+    shifted: Any,
+    model: AlsModel,
+    load_world: LoadWorld,
+    crown: Crown,
+) -> None:
+    def figures() -> dict[str, list[float]]:
+        told: dict[str, list[float]] = {}
+        with platform.warehouse.connect() as connection:
+            for one in read_models(connection):
+                if isinstance(one, Sample):
+                    told.setdefault(one.family.name, []).append(one.value)
+        return {name: values for name, values in told.items() if "_drift_" in name}
+
+    load_world(listened, shifted)
+    crown(model)
+    run(platform)
+    before = figures()
+    drifted = families.DRIFT_VERDICT.labels[0].values.index("drifted")
+    assert before[families.DRIFT_VERDICT.name][drifted] > 0
+    crown(fitted(listened.plays, NEWEST), "r2")
+    day = families.DRIFT_DAY.name
+    assert figures() == {day: before[day]}, "of the day it is known that it was read"
 
 
 def test_without_a_champion_nothing_can_be_told(

@@ -158,7 +158,7 @@ STORE_GROWTH = _gauge(
     "store_growth_bytes_per_day",
     "bytes_per_day",
     "How much a store grew a day, over the last week that it was measured.",
-    Label("store", ("postgres", "lake")),
+    Label("store", ("postgres", "lake", "redis")),
 )
 
 RUN_FAMILIES = (

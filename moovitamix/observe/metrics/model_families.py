@@ -63,7 +63,8 @@ GENERATION = _gauge(
 DRIFT = _gauge(
     "drift_value",
     "",
-    "Of the newest day that was read; what it is called steady by is in `drift_threshold`.",
+    "Of the newest day that was read, against the champion's data; absent from a promotion until "
+    "the next day is read. What it is called steady by is in `drift_threshold`.",
     Label("feature", source="features of docs/drift.md"),
 )
 DRIFT_THRESHOLD = _gauge(
@@ -76,7 +77,7 @@ DRIFT_THRESHOLD = _gauge(
 DRIFT_VERDICT = _gauge(
     "drift_features",
     "",
-    "Features of the newest day that was read, by verdict.",
+    "Features of the newest day that was read, against the champion's data, by verdict.",
     Label("verdict", ("steady", "warning", "drifted", "cannot tell")),
 )
 DRIFT_DAY = _gauge(
@@ -89,14 +90,14 @@ DRIFT_DAY = _gauge(
 CACHE_LISTS = _gauge(
     "cache_lists",
     "",
-    "Lists of the generation that is served.",
+    "Lists of the generation that is served, with those that folding in has added to it.",
     Label("kind", ("users", "repeats", "genres of users", "tracks", "popular")),
 )
 COVERAGE = _gauge(
     "cache_coverage_ratio",
     "ratio",
-    "Of users that are not withdrawn, those with lists of their own; of tracks, those with "
-    "similar ones.",
+    "Of users that are not withdrawn, those with lists of their own, published or folded in; of "
+    "tracks, those with similar ones.",
     Label("kind", ("users", "tracks")),
 )
 ONLINE_IMPRESSIONS = _gauge(

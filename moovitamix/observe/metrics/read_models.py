@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from moovitamix.observe.drift_store import read_readings
+from moovitamix.observe.drift_store import read_of_champion
 from moovitamix.observe.metrics import model_families as families
 from moovitamix.observe.metrics.samples import Read, Sample, end_of
 from moovitamix.observe.online import OnlineFigures, Share, online_figures
@@ -24,6 +24,8 @@ UNION ALL
 """
 
 _NEWEST_COUNTED = "SELECT max(day) FROM online_figures"
+
+_NEWEST_READ = "SELECT max(day) FROM drift_readings"
 
 _ONLINE_DAYS = 7
 
@@ -53,14 +55,16 @@ def quality_of(role: str, metrics: Mapping[str, Any]) -> Iterator[Sample]:
 
 
 def _drift(connection: psycopg.Connection) -> Iterator[Sample]:
-    read = read_readings(connection)
-    if read is None:
+    newest = connection.execute(_NEWEST_READ).fetchone()
+    if newest is not None and newest[0] is not None:
+        yield Sample(families.DRIFT_DAY, (), end_of(newest[0]))
+    readings = read_of_champion(connection)
+    if not readings:
         return
-    yield Sample(families.DRIFT_DAY, (), end_of(read.day))
-    verdicts = Counter[str](one.verdict for one in read.readings)
+    verdicts = Counter[str](one.verdict for one in readings)
     for verdict in _VERDICTS:
         yield Sample(families.DRIFT_VERDICT, (verdict,), verdicts[verdict])
-    for one in read.readings:
+    for one in readings:
         if one.value is not None:
             yield Sample(families.DRIFT, (one.feature,), one.value)
         if one.bound is not None:

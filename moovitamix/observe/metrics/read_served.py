@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from moovitamix.errors import NothingToDo
 from moovitamix.observe.metrics import model_families as families
 from moovitamix.observe.metrics.batch_families import STORE_BYTES
 from moovitamix.observe.metrics.samples import Read, Sample, end_of
-from moovitamix.serve.generations import Generation, read_current, redis_answering
+from moovitamix.serve.generations import Generation, read_current, with_added
+from moovitamix.serve.memory import used_memory
 
 if TYPE_CHECKING:
     import psycopg
@@ -32,16 +33,15 @@ SELECT (SELECT count(*) FROM users WHERE withdrawn_at IS NULL),
 
 
 def read_cache(client: redis.Redis, prefix: str) -> tuple[list[Read], Generation | None]:
-    """What Redis holds, and the generation that is served.
+    """What Redis holds, and the generation that is served, with the lists added to it since.
 
     Raises:
         StoreUnavailable: When Redis does not answer.
     """
-    with redis_answering():
-        held = cast("dict[str, int | dict[str, int]]", client.info("memory"))
-    found: list[Read] = [Sample(STORE_BYTES, ("redis", "all"), _used(held))]
+    found: list[Read] = [Sample(STORE_BYTES, ("redis", "all"), used_memory(client))]
     current = read_current(client, prefix)
     if current is not None:
+        current = with_added(client, prefix, current)
         for moment, seconds in (
             ("data", end_of(current.as_of)),
             ("published", current.published_at.timestamp()),
@@ -53,14 +53,6 @@ def read_cache(client: redis.Redis, prefix: str) -> tuple[list[Read], Generation
             for kind, name in _KINDS.items()
         ]
     return found, current
-
-
-def _used(held: dict[str, int | dict[str, int]]) -> int:
-    """Bytes in use; of a cluster, of all its nodes."""
-    used = held.get("used_memory")
-    if isinstance(used, int):
-        return used
-    return sum(node["used_memory"] for node in held.values() if isinstance(node, dict))
 
 
 def read_coverage(connection: psycopg.Connection, served: Generation) -> Iterator[Read]:

@@ -24,7 +24,7 @@ from moovitamix.observe.report.model import SHAPE, Report
 from moovitamix.observe.report.needs import needs
 from moovitamix.observe.report.of_data import Store
 from moovitamix.observe.watch import Post, conditions
-from moovitamix.serve.generations import Generation, read_current
+from moovitamix.serve.generations import Generation, read_current, with_added
 from moovitamix.warehouse.days import blocked_days, published_days
 
 if TYPE_CHECKING:
@@ -129,6 +129,9 @@ def collect(sources: Sources, day: date, *, now: datetime, present: datetime) ->
 def _look_into(cache: Cache) -> _Cached:
     try:
         with cache.connect() as client:
-            return _Cached(read_current(client, cache.prefix), read_storage.read_cache(client))
+            current = read_current(client, cache.prefix)
+            if current is not None:
+                current = with_added(client, cache.prefix, current)
+            return _Cached(current, read_storage.read_cache(client))
     except StoreUnavailable as error:
         return _Cached(None, [], str(error))

@@ -103,7 +103,8 @@ def read_serving(
         expires_seconds=(current.expires_at - now).total_seconds(),
         lists=dict(lists),
         users=users,
-        # Who went since the publication still has a list.
+        # Who went since the publication still has a list, and who stated genres and has got a
+        # list since counts by both until the next one.
         users_covered=min(users, lists.get("u", 0) + lists.get("g", 0)),
         tracks=tracks,
         tracks_covered=min(tracks, lists.get("t", 0)),

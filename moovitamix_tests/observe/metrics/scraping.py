@@ -1,10 +1,12 @@
-"""A real Prometheus with our rules, that asks addresses of our choice."""
+"""A real Prometheus with our rules, that asks addresses of our choice; and its own tools."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -12,9 +14,27 @@ from typing import Any
 
 import httpx
 import msgspec
+import pytest
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 PATIENCE = 90.0
+# What brings each, in Debian and Ubuntu.
+PACKAGES = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "amtool": "prometheus-alertmanager",
+}
+
+
+def installed(name: str) -> str:
+    """Where a tool of Prometheus is; without it the test is skipped, loudly."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(
+            f"NOT CHECKED: {name} is not installed (apt-get install {PACKAGES[name]}): "
+            "see CONTRIBUTING.md."
+        )
+    return found
 
 
 def answer(client: httpx.Client, expression: str) -> list[Any] | str:
@@ -27,12 +47,18 @@ def answer(client: httpx.Client, expression: str) -> list[Any] | str:
 
 
 @contextmanager
-def prometheus(folder: Path, *, batch: str, api: str) -> Iterator[httpx.Client]:
-    """A Prometheus with our rules that asks every other second."""
+def prometheus(
+    folder: Path, *, batch: str, api: str, environment: Mapping[str, str] | None = None
+) -> Iterator[httpx.Client]:
+    """A Prometheus with our rules that asks every other second; skipped where there is none."""
+    program = installed("prometheus")
     ours = msgspec.yaml.decode((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     addresses = {"moovitamix-batch": batch, "moovitamix-api": api}
     configuration = {
-        "global": {"evaluation_interval": "500ms"},
+        "global": {
+            "evaluation_interval": "500ms",
+            "external_labels": ours["global"]["external_labels"],
+        },
         "rule_files": [str(DEPLOY / "prometheus" / "rules" / "*.yml")],
         "scrape_configs": [
             {
@@ -49,14 +75,16 @@ def prometheus(folder: Path, *, batch: str, api: str) -> Iterator[httpx.Client]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        "prometheus",
+        program,
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'series'}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=error",
+        # From version 3 on it does so anyway.
+        "--enable-feature=expand-external-labels",
     ]
     with (
-        subprocess.Popen(command) as process,
+        subprocess.Popen(command, env={**os.environ, **(environment or {})}) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         try:

@@ -6,7 +6,6 @@ while. How Grafana draws panels is not tested: there is none.
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -144,8 +143,6 @@ def test_the_newest_other_version_that_was_judged_is_the_challenger(operated: Op
 
 
 def test_every_panel_has_something_to_show(operated: Operated, tmp_path: Path) -> None:
-    if shutil.which("prometheus") is None:
-        pytest.skip("NOT CHECKED: prometheus is not installed (apt-get install prometheus).")
     waiting, errors = targets(), {}
     api = operated.build_api(background=True)
     with (

@@ -13,6 +13,7 @@ import pytest
 
 from moovitamix.observe.metrics.registry import BY_NAME
 from moovitamix_tests.observe.metrics.rule_cases import CASES, Case
+from moovitamix_tests.observe.metrics.scraping import installed, prometheus, until
 
 ROOT = Path(__file__).parents[3]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -29,10 +30,8 @@ RECORDS = {rule["record"]: rule for rule in RULES if "record" in rule}
 
 def tool(name: str, *arguments: str) -> str:
     """What a tool of Prometheus prints; skipped, loudly, where it is not installed."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"NOT CHECKED: {name} is not installed (apt-get install prometheus).")
-    done = subprocess.run([found, *arguments], capture_output=True, text=True, check=False)
+    command = [installed(name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -145,6 +144,28 @@ def test_rules_name_metrics_that_are_produced() -> None:
         assert set(re.findall(r"moovitamix_[a-z_]+", bare)) <= known, rule
 
 
+def test_alerts_link_to_where_people_read_the_runbook(tmp_path: Path) -> None:
+    wiki = "https://wiki.example.com/runbook"
+    nobody = "127.0.0.1:1"
+    environment = {"MOOVITAMIX_RUNBOOK_URL": wiki}
+    with prometheus(tmp_path, batch=nobody, api=nobody, environment=environment) as client:
+
+        def links() -> set[str]:
+            alerts = client.get("/api/v1/alerts").json()["data"]["alerts"]
+            return {alert["annotations"]["runbook_url"] for alert in alerts}
+
+        until(lambda: bool(links()))
+        assert links() == {f"{wiki}#figures-are-missing"}
+
+
+def test_no_alert_carries_the_address_of_the_runbook_as_a_label() -> None:
+    ours = msgspec.yaml.decode((PROMETHEUS / "prometheus.yml").read_text())
+    assert set(ours["global"]["external_labels"]) == {"runbook"}
+    assert ours["alerting"]["alert_relabel_configs"] == [
+        {"action": "labeldrop", "regex": "runbook"}
+    ]
+
+
 def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
     runbook = (ROOT / "docs" / "runbook.md").read_text()
     entries = {
@@ -159,5 +180,5 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
         assert rule["for"]
         assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
         page, _, entry = rule["annotations"]["runbook_url"].partition("#")
-        assert (page, entry) == ("docs/runbook.md", table[name])
+        assert (page, entry) == ("{{ $externalLabels.runbook }}", table[name])
         assert entry in entries

@@ -16,7 +16,7 @@ from moovitamix.observe.drift_store import Against, write_readings
 from moovitamix.observe.report import page, sentences
 from moovitamix.recommend import registry, succession
 from moovitamix.recommend.gate import Decision
-from moovitamix.serve.generations import Generation, current_key, meta_key
+from moovitamix.serve.generations import Generation, added_key, current_key, meta_key
 from moovitamix_tests.observe.report.conftest import DAY, NOW, TRACKS, USERS, Month
 
 AS_OF = DAY - timedelta(days=4)
@@ -78,6 +78,7 @@ def served(month: Month, valkey: redis.Redis) -> Month:
     )
     valkey.set(current_key("mvx"), generation.name)
     valkey.set(meta_key("mvx", generation.name), msgspec.json.encode(generation))
+    valkey.hset(added_key("mvx", generation.name), mapping={"u": 4, "r": 4})  # folded in since
     readings = [
         Reading("genre_mix", 0.12, Bound(0.03, 0.05, 0.1), "drifted"),
         Reading("quality", None, None, "cannot tell", "the day has 3 users to judge by"),
@@ -106,7 +107,8 @@ def test_what_is_said_of_the_service_is_what_the_stores_hold(served: Month) -> N
     assert ndcg.popularity is not None
     assert ndcg.popularity.value == 0.1
     assert lists is not None
-    assert (lists.users, lists.users_covered) == (USERS - 1, 30)
+    assert (lists.users, lists.users_covered) == (USERS - 1, 34)
+    assert (lists.lists["u"], lists.lists["t"]) == (24, 25)
     assert (lists.tracks, lists.tracks_covered) == (TRACKS, 25)
     assert (lists.age_seconds, lists.expires_seconds) == (7_200, 79_200)
     assert drift is not None
@@ -122,7 +124,7 @@ def test_what_is_said_of_the_service_is_what_the_stores_hold(served: Month) -> N
 
     whole = page.render(found, runbook="docs/runbook.md") + sentences.in_brief(found, "r")
     for said in (
-        "77 % of 39 users have something of their own",
+        "87 % of 39 users have something of their own",
         "30 tracks were shown: click-through 20 % (9.5 to 37 %)",
         "Drifted against version 1, trained on data up to 2026-11-21: genre_mix.",
         "it is pinned",

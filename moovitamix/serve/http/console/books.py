@@ -30,7 +30,10 @@ _PULL = (
 )
 
 _DRIFT = """
-SELECT feature, verdict, value, alarm, day, read_at FROM drift_readings
+SELECT feature, verdict, value, alarm, day, read_at,
+       model_version IS NOT DISTINCT FROM
+           (SELECT version FROM model_versions WHERE status = 'champion')
+FROM drift_readings
 WHERE day = (SELECT max(day) FROM drift_readings) ORDER BY feature
 """
 
@@ -50,7 +53,17 @@ class Judged:
 
 @dataclass(frozen=True)
 class Reading:
-    """One feature on the newest day that was compared with the champion's data."""
+    """One feature on the newest day that was compared with a champion's data.
+
+    Attributes:
+        feature: Its name.
+        verdict: Of docs/drift.md.
+        value: What was found.
+        alarm: From where on it has drifted.
+        day: The newest day that was read.
+        at: When, UTC.
+        of_champion: Whether it was compared with the data of today's champion.
+    """
 
     feature: str
     verdict: str
@@ -58,6 +71,7 @@ class Reading:
     alarm: float | None
     day: date
     at: datetime
+    of_champion: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,12 +101,17 @@ def of_serving(lists: Lists | None, process: Process) -> Checks:
 
 
 def of_readings(books: Books) -> Checks | None:
-    """Drift, feature by feature, on the newest day that was read."""
+    """Drift, feature by feature, on the newest day that was read.
+
+    How far the day is from the data of today's champion is unknown where it was read against
+    that of an earlier one.
+    """
     if not books.readings:
         return None
     by: dict[str, list[str]] = {}
     for one in books.readings:
-        by.setdefault(one.verdict, []).append(one.feature)
+        verdict = one.verdict if one.of_champion else "cannot tell"
+        by.setdefault(verdict, []).append(one.feature)
     return Checks(
         "of drift",
         len(by.get("steady", ())),

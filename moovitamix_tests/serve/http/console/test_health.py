@@ -42,7 +42,7 @@ LOADED = replace(
     newest=(YESTERDAY, NOW),
     published={YESTERDAY},
     judged=Judged(YESTERDAY, ()),
-    readings=[Reading("plays", "steady", 1.0, 2.0, YESTERDAY, NOW)],
+    readings=[Reading("plays", "steady", 1.0, 2.0, YESTERDAY, NOW, of_champion=True)],
 )
 CURRENT = Generation(
     name="v1-2026-11-25-1",
@@ -93,8 +93,20 @@ def test_nothing_is_well_of_which_nobody_tells(books: Books | None, lists: Lists
 
 
 def test_where_no_feature_can_be_read_drift_is_not_known() -> None:
-    silent = [Reading("plays", "cannot tell", None, None, YESTERDAY, NOW)]
+    silent = [Reading("plays", "cannot tell", None, None, YESTERDAY, NOW, of_champion=True)]
     assert states(replace(LOADED, readings=silent), LISTS, [])["observe"] == "not known"
+
+
+def test_what_had_drifted_from_an_earlier_champions_data_is_no_fault_of_its_successor() -> None:
+    found = Reading("plays", "drifted", 2.0, 1.0, YESTERDAY, NOW, of_champion=True)
+    of_before = replace(found, of_champion=False)
+    own, earlier = (
+        stages(replace(LOADED, readings=[one]), LISTS, PROCESS, [])[-1]
+        for one in (found, of_before)
+    )
+    assert own.checks == Checks("of drift", failed=("plays",))
+    assert earlier.checks == Checks("of drift", unknown=("plays",))
+    assert (earlier.state, earlier.last) == ("well", YESTERDAY), "it was read all the same"
 
 
 def test_each_kind_of_alert_but_an_announcement_is_about_a_stage() -> None:
