@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
-from sqlalchemy import Table
+from sqlalchemy import Column, Table
+from sqlalchemy.dialects import postgresql
 
 from moovitamix.tabular import Tabular
 from moovitamix.warehouse.staged_tables import staged_listens, staged_tracks, staged_users
 from moovitamix.warehouse.tables import PUBLISHED
 
 __all__ = ["PUBLISHED", "STAGED", "TABLES", "columns_of"]
+
+_POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy does not type it
+_WITH_ZONE = "timestamptz"
+
+# Of columns that several tables have, and that carry no comment in the database.
+_MEANING = {
+    "run_id": "The run that staged it.",
+    "staged_at": "When it was staged.",
+    "feature": "Which of the distributions and figures that are compared.",
+    "verdict": "steady, warning, drifted or cannot tell.",
+    "read_at": "When it was read.",
+}
 
 STAGED = (staged_tracks, staged_users, staged_listens)
 
@@ -65,14 +79,20 @@ def columns_of(table: Table) -> list[dg.TableColumn]:
     return [
         dg.TableColumn(
             column.name,
-            type=str(column.type).lower(),
-            description=column.comment,
+            type=_type_name(column),
+            description=column.comment or _MEANING.get(column.name),
             constraints=dg.TableColumnConstraints(
                 nullable=bool(column.nullable), unique=bool(column.unique)
             ),
         )
         for column in table.columns
     ]
+
+
+def _type_name(column: Column[Any]) -> str:
+    """As Postgres calls it, in its own short words where there are some."""
+    named = str(column.type.compile(dialect=_POSTGRES)).lower()
+    return named.replace(" without time zone", "").replace("timestamp with time zone", _WITH_ZONE)
 
 
 def constraints_of(table: Table) -> dg.TableConstraints | None:
