@@ -7,8 +7,10 @@ from typing import Any
 import dagster as dg
 
 from moovitamix.errors import SourceStartedAnew
+from moovitamix.ingest import describe
 from moovitamix.partitions import daily, days_of, single_run
 from moovitamix.resources import Lake, Source, Warehouse
+from moovitamix.tabular import KIND, tell_days
 
 
 class PullConfig(dg.Config):
@@ -30,7 +32,8 @@ def _spec(endpoint: str, description: str) -> dg.AssetSpec:
         description=description,
         group_name="ingest",
         owners=["team:data-engineering"],
-        kinds={"parquet", "api"},
+        kinds={"parquet", "api", KIND},
+        metadata=describe.RAW[f"raw_{endpoint}"].definition(),
     )
 
 
@@ -83,10 +86,12 @@ def pull(
         raise
     yield from _worlds({})
     for endpoint in ENDPOINTS:
+        asset, dealt = f"raw_{endpoint.name}", count_dealt(lake.open(), endpoint, days)
+        tell_days(context, asset, describe.RAW[asset], days, dealt)
         yield dg.MaterializeResult(
-            asset_key=f"raw_{endpoint.name}",
+            asset_key=asset,
             metadata={
-                "records": count_dealt(lake.open(), endpoint, days),
+                "records": sum(dealt.values()),
                 "pull": kept.name,
                 "pulled_at": dg.MetadataValue.timestamp(kept.began.replace(tzinfo=UTC)),
                 **{f"pull_{name}": n for name, n in kept.counted(endpoint).items()},

@@ -5,6 +5,7 @@ Which files there are, and which contents were replaced, is told by the lists in
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -93,9 +94,12 @@ def iterate_days(
             yield frame.with_columns(day=pl.lit(day), pull=pl.lit(pull))
 
 
-def count_dealt(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> int:
-    """How many records the slice of some days holds."""
-    return sum(frame.height for frame in iterate_days(lake, endpoint, days))
+def count_dealt(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> dict[date, int]:
+    """How many records the slice of each of some days holds; a day that holds none is left out."""
+    counted: Counter[date] = Counter()
+    for frame in iterate_days(lake, endpoint, days):
+        counted[frame["day"][0]] += frame.height
+    return counted
 
 
 def _files_of(

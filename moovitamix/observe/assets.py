@@ -5,14 +5,17 @@ from typing import Any
 
 import dagster as dg
 
+from moovitamix.observe import describe
 from moovitamix.partitions import daily, days_of, single_run
 from moovitamix.resources import Cache, Lake, Warehouse
+from moovitamix.tabular import KIND, ROWS_OF_DAY
 
 
 @dg.asset(
     group_name="observe",
     owners=["team:data-science"],
-    kinds={"postgres", "scipy"},
+    kinds={"postgres", "scipy", KIND},
+    metadata=describe.READINGS.definition(),
     deps=["listen_history", "champion_model"],
     partitions_def=daily,
     backfill_policy=single_run,
@@ -32,7 +35,9 @@ def data_drift(
         context.log.info(drift_figures.sentence(read))
         context.add_asset_metadata(
             {
+                ROWS_OF_DAY: len(read.readings),
                 "readings": dg.MetadataValue.md(drift_figures.markdown(read)),
+                **describe.READINGS.lineage(),
                 "verdict": read.verdict,
                 "model_version": read.against.model_version,
                 "champion_as_of": str(read.against.as_of),

@@ -56,6 +56,7 @@ def markdown(read: DayRead) -> str:
     if read.seen is not None:
         pictures = distributions(read.seen, read.judged, read.null)
         parts.append(f"![The reference in grey, the present in blue]({pictures})")
+        parts.append("Grey: the champion's own data. Blue: the last days.")
     return "\n\n".join(parts)
 
 

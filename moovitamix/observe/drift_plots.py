@@ -30,6 +30,7 @@ _REFERENCE, _PRESENT, _INK, _LINE = "#999999", "#1f6fb2", "#222222", "#dddddd"
 _WIDTH, _ROW, _LABEL = 900, 30, 250
 _PANEL_WIDTH, _PANEL_HEIGHT, _MARGIN = 440, 190, 30
 _MOST_GENRES = 12
+_NAME_LENGTH = 13
 _MOST_PLAYS = 1_000
 
 
@@ -149,9 +150,11 @@ def _bars(title: str, names: Sequence[str], reference: Values, present: Values) 
                 f'<rect x="{x + shift * step:.1f}" y="{foot - height:.1f}" '
                 f'width="{0.35 * step:.1f}" height="{height:.1f}" fill="{colour}"/>'
             )
+        # On two lines in turn: a name of two words fits beside its neighbours.
         bars.append(
-            f'<text x="{x + step / 2:.1f}" y="{foot + 11}" text-anchor="middle" font-size="8" '
-            f'fill="{_INK}">{escape(names[genre][:7])}</text>'
+            f'<text x="{x + step / 2:.1f}" y="{foot + 11 + number % 2 * 11}" '
+            f'text-anchor="middle" font-size="9" fill="{_INK}">'
+            f"{escape(names[genre][:_NAME_LENGTH])}</text>"
         )
     return _frame(title, "", f"{top:.2f}") + "".join(bars)
 

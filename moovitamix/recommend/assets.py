@@ -14,8 +14,10 @@ import polars as pl
 from pydantic import Field
 
 from moovitamix.durations import parse_duration
+from moovitamix.recommend.feature_columns import USER_FEATURES
 from moovitamix.resources import Lake, Warehouse
 from moovitamix.settings import get_settings
+from moovitamix.tabular import KIND, ROWS
 
 if TYPE_CHECKING:
     from moovitamix.recommend.tuning.outcome import Budget
@@ -32,7 +34,8 @@ def _whole(table: str) -> dg.AssetDep:
 @dg.asset(
     group_name=GROUP,
     owners=OWNERS,
-    kinds={"postgres", "polars", "parquet"},
+    kinds={"polars", "parquet", KIND},
+    metadata=USER_FEATURES.definition(),
     deps=[
         _whole("users"),
         _whole("listen_history"),
@@ -55,7 +58,8 @@ def user_features(
     context.log.info(f"{frame.height} users, {silent} of them have not listened yet")
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": frame.height,
+            ROWS: frame.height,
+            **USER_FEATURES.lineage(),
             "as_of": str(pointer.as_of),
             "pull": pointer.pull,
             "file": pointer.name,
@@ -102,7 +106,7 @@ def user_item_matrix(
     context.log.info(f"{plays} plays: {users} users, {tracks} tracks, {matrix.values.nnz} pairs")
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": matrix.values.nnz,
+            ROWS: matrix.values.nnz,
             "as_of": str(pointer.as_of),
             "pull": pointer.pull,
             "file": pointer.name,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from moovitamix.recommend.comparison import COVERAGE, MEASURES, NDCG, NOVELTY, at
 from moovitamix.recommend.evaluation import Evaluation
+from moovitamix.recommend.evaluation_plot import intervals
 from moovitamix.recommend.metrics import Figure
 from moovitamix.recommend.rankers import (
     CANDIDATE,
@@ -112,10 +113,14 @@ def _of_task(evaluation: Evaluation, task: Task) -> list[str]:
         if task == "discovery"
         else (evaluation.replay_users, evaluation.replays)
     )
-    names = [at(measure, length, k) for length in (k, longer) for measure in MEASURES]
     measured = evaluation.figures[task]
-    names = [name for name in names if all(name in of for of in measured.values())]
-    parts = [f"**{task}**: {users} users, {pairs} relevant pairs", _grid(measured, names, k)]
+    parts = [f"**{task}**: {users} users, {pairs} relevant pairs"]
+    parts += _drawn(measured, k)
+    for length in (k, longer):  # a table for each: all in one are wider than the UI's panel
+        names = [at(measure, length, k) for measure in MEASURES]
+        names = [name for name in names if all(name in of for of in measured.values())]
+        if names:
+            parts.append(_grid(measured, names, k))
     if evaluation.segments[task]:
         by_ranker: dict[str, dict[str, Figure]] = {ranker: {} for ranker in measured}
         for segment, found in evaluation.segments[task].items():
@@ -127,6 +132,15 @@ def _of_task(evaluation: Evaluation, task: Task) -> list[str]:
         for ranker, gain in evaluation.differences[task].items()
     )
     return [*parts, f"NDCG@{k} of ALS less that of, paired by user: {differences}."]
+
+
+def _drawn(measured: Mapping[str, Mapping[str, Figure]], k: int) -> list[str]:
+    """NDCG of all rankers as a picture, and what is to be seen on it."""
+    ndcg = {_NAMES.get(ranker, ranker): of[NDCG] for ranker, of in measured.items() if NDCG in of}
+    if not ndcg:
+        return []
+    picture = intervals(ndcg, judged=_NAMES[CANDIDATE])
+    return [f"![NDCG@{k} of all rankers]({picture})", f"NDCG@{k}: bars are the intervals."]
 
 
 def _grid(measured: Mapping[str, Mapping[str, Figure]], names: list[str], k: int | None) -> str:

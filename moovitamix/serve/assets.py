@@ -5,6 +5,7 @@ SciPy, implicit and redis, are imported when an asset runs, so that definitions 
 """
 
 from collections.abc import Iterator
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -24,7 +25,7 @@ def _spec(key: str, description: str) -> dg.AssetSpec:
         group_name="serve",
         kinds={"redis"},
         owners=["team:platform"],
-        description=description,
+        description=cleandoc(description),
     )
 
 

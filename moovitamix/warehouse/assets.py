@@ -10,6 +10,7 @@ import dagster as dg
 from moovitamix.errors import NothingToDo
 from moovitamix.partitions import daily, days_of, single_run
 from moovitamix.resources import Lake, Warehouse
+from moovitamix.tabular import KIND, ROWS, tell_days
 from moovitamix.warehouse import describe
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ STAGED = ("staged_tracks", "staged_users", "staged_listens")
     deps=["raw_tracks", "raw_listen_history"],
     group_name="warehouse",
     owners=OWNERS,
-    kinds={"postgres"},
+    kinds={"postgres", KIND},
+    metadata=describe.TABLES["staged_tracks"].definition(),
     partitions_def=daily,
     backfill_policy=single_run,
 )
@@ -40,6 +42,7 @@ def staged_tracks(
     with _staging(context, warehouse, "staged_tracks", days) as connection:
         rows = tracks_slice(lake.open(), days, told.named(connection, days))
         staged = copy_to_staging(connection, "staged_tracks", context.run.run_id, rows)
+        _tell(context, connection, "staged_tracks", days)
     return _staged(context, staged, days)
 
 
@@ -47,7 +50,8 @@ def staged_tracks(
     deps=["raw_users", "raw_listen_history"],
     group_name="warehouse",
     owners=OWNERS,
-    kinds={"postgres"},
+    kinds={"postgres", KIND},
+    metadata=describe.TABLES["staged_users"].definition(),
     partitions_def=daily,
     backfill_policy=single_run,
 )
@@ -62,6 +66,7 @@ def staged_users(
     with _staging(context, warehouse, "staged_users", days) as connection:
         rows = users_slice(lake.open(), days, told.named(connection, days))
         staged = copy_to_staging(connection, "staged_users", context.run.run_id, rows)
+        _tell(context, connection, "staged_users", days)
     return _staged(context, staged, days)
 
 
@@ -69,7 +74,8 @@ def staged_users(
     deps=["raw_listen_history"],
     group_name="warehouse",
     owners=OWNERS,
-    kinds={"postgres"},
+    kinds={"postgres", KIND},
+    metadata=describe.TABLES["staged_listens"].definition(),
     partitions_def=daily,
     backfill_policy=single_run,
 )
@@ -88,6 +94,7 @@ def staged_listens(
         pulled = copy_to_staging(connection, "staged_listens", run_id, rows)
         pull = newest.name if newest else ""
         posted = stage_told(connection, run_id=run_id, days=days, pull=pull)
+        _tell(context, connection, "staged_listens", days)
     return _staged(context, pulled + posted, days, posted_rows=posted)
 
 
@@ -101,6 +108,18 @@ def _staging(
     with warehouse.hold_erasures(), warehouse.connect() as connection:
         yield connection
         expect_verdicts(connection, run_id=context.run.run_id, endpoint=table, days=days)
+
+
+def _tell(
+    context: dg.AssetExecutionContext,
+    connection: "psycopg.Connection",
+    table: str,
+    days: Sequence[date],
+) -> None:
+    from moovitamix.warehouse.stage import rows_by_day
+
+    by_day = rows_by_day(connection, table, context.run.run_id)
+    tell_days(context, table, describe.TABLES[table], days, by_day)
 
 
 def _staged(
@@ -119,8 +138,8 @@ def _staged(
             description=table.comment,
             group_name="warehouse",
             owners=OWNERS,
-            kinds={"postgres", "table"},
-            metadata={"dagster/column_schema": describe.column_schema(table)},
+            kinds={"postgres", KIND},
+            metadata=describe.TABLES[table.name].definition(),
         )
         for table in describe.PUBLISHED
     ],
@@ -181,6 +200,7 @@ def publication(
     if outcome.withheld:
         _fail_for_blocked_days(context, outcome)
     for table in describe.PUBLISHED:
+        tell_days(context, table.name, describe.TABLES[table.name], days)
         yield dg.MaterializeResult(asset_key=table.name, metadata=_metadata(outcome, table.name))
 
 
@@ -204,7 +224,7 @@ def _fail_for_blocked_days(context: dg.AssetExecutionContext, outcome: "Outcome"
 
 def _metadata(outcome: "Outcome", table: str) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "dagster/row_count": outcome.rows[table],
+        ROWS: outcome.rows[table],
         "rows_inserted": outcome.inserted[table],
     }
     if outcome.accepted:

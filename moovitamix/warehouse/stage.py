@@ -161,6 +161,14 @@ def copy_to_staging(
     return count
 
 
+def rows_by_day(connection: psycopg.Connection, table: str, run_id: str) -> dict[date, int]:
+    """How many rows of each day a run has staged; what is brought along is of no day."""
+    statement = sql.SQL(
+        "SELECT day, count(*) FROM {} WHERE run_id = %s AND day IS NOT NULL GROUP BY day"
+    ).format(sql.Identifier(table))
+    return dict(connection.execute(statement, (run_id,)).fetchall())
+
+
 # What is staged, by table, in an order in which progress makes sense.
 Rows = pl.DataFrame | Iterator[pl.DataFrame]
 SLICES: dict[str, Callable[[LakeStore, Sequence[date]], Rows]] = {

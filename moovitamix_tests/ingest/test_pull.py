@@ -100,7 +100,7 @@ def test_a_second_pull_stores_only_what_is_new(lake: LakeStore, small: Reference
     second = pull_at(lake, small, NOON + ONE_DAY)
     assert second.counts["tracks"].stored == 1
     assert slice_of(lake, TRACKS, 21)["id"].to_list() == [4]
-    assert slices.count_dealt(lake, TRACKS, [day(21)]) == 1
+    assert slices.count_dealt(lake, TRACKS, [day(21)]) == {day(21): 1}
     assert set(pulls.seen_keys(lake, TRACKS, second)["id"]) == {1, 2, 3, 4}
 
 

@@ -43,7 +43,7 @@ def test_what_is_usual_stands_at_one_place_and_an_alarm_at_another_whichever_way
     assert told[:2] == ["genre_mix", "0.100 steady"]
 
 
-@pytest.mark.parametrize("named", ["R&B", "<b>"])
+@pytest.mark.parametrize("named", ["R&B", "<b>", "drum and bass"])
 def test_the_present_is_drawn_beside_the_reference(listened: Listened, named: str) -> None:
     genres = listened.genres.with_columns(genre=listened.genres["genre"].replace("Rock", named))
     history = history_of(listened.plays, genres)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from dataclasses import replace
 from datetime import date, timedelta
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import polars as pl
@@ -23,6 +26,7 @@ from moovitamix.recommend.metrics import Figure
 from moovitamix.recommend.split import split_by_time
 from moovitamix_tests.recommend.conftest import AS_OF, random_plays, tasteful_plays
 
+SVG = "{http://www.w3.org/2000/svg}"
 RULES = EvaluationRules(resamples=100)
 QUICK = AlsParameters(factors=16, regularization=30.0)
 
@@ -301,3 +305,22 @@ def test_the_table_holds_every_figure(evaluation: Evaluation) -> None:
             assert str(gain) in table
     for figure in evaluation.rmse.values():
         assert str(figure) in table
+
+
+def test_the_plot_holds_all_rankers_on_one_scale(evaluation: Evaluation) -> None:
+    (discovery, replay) = re.findall(
+        r"!\[NDCG@10 of all rankers\]\(data:image/svg\+xml;base64,(.*?)\)",
+        figures.table(evaluation),
+    )
+    for picture, task in ((discovery, "discovery"), (replay, "replay")):
+        drawn = ET.fromstring(base64.b64decode(picture))  # noqa: S314 - our own
+        across = [float(dot.attrib["cx"]) for dot in drawn.iter(f"{SVG}circle")]
+        measured = [of["ndcg"].value for of in evaluation.figures[task].values()]
+        assert np.argsort(across).tolist() == np.argsort(measured).tolist()
+        assert "ALS" in [text.text for text in drawn.iter(f"{SVG}text")]
+
+
+def test_no_table_is_wider_than_the_panel_that_shows_it(evaluation: Evaluation) -> None:
+    rows = [line for line in figures.table(evaluation).splitlines() if line.startswith("|")]
+
+    assert max(line.count("|") for line in rows) <= 9

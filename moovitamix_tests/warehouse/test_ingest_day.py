@@ -17,6 +17,7 @@ from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import kept_pulls
 from moovitamix.resources import Lake, Source, Warehouse
 from moovitamix.settings import get_settings
+from moovitamix.tabular import LINEAGE, ROWS_OF_DAY
 from moovitamix.warehouse.acceptance import accept
 from moovitamix.warehouse.days import blocked_days, published_days
 from moovitamix.warehouse.expectations import STAGED_EXPECTATIONS
@@ -129,6 +130,24 @@ def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]
     return {name: value.value for name, value in found.metadata.items()}
 
 
+def by_day(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dict[str, Any]]:
+    return {
+        str(event.partition): {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(asset)
+    }
+
+
+def rows_by_day(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, int]:
+    return {day: told[ROWS_OF_DAY] for day, told in by_day(result, asset).items()}
+
+
+def days_with_lineage(result: dg.ExecuteInProcessResult, asset: str) -> list[str]:
+    return [day for day, told in by_day(result, asset).items() if LINEAGE in told]
+
+
 def failure_of(result: dg.ExecuteInProcessResult) -> str:
     (key,) = result.get_failed_step_keys()
     error = result.failure_data_for_node(key)
@@ -158,6 +177,16 @@ def test_a_range_is_one_pull_and_one_publication(platform: Platform) -> None:
     told = metadata_of(result, "listen_history")
     assert (told["dagster/row_count"], told["listens_staged"]) == (2 * users, 2 * users)
     assert metadata_of(result, "raw_users")["records"] == users
+    # What a range tells once stands on all of its days: so rows of a day are told by day.
+    for asset, rows in (
+        ("raw_users", USERS_A_DAY),
+        ("raw_tracks", 1),
+        ("staged_users", USERS_A_DAY),
+        ("staged_listens", 2 * USERS_A_DAY),
+    ):
+        assert rows_by_day(result, asset) == dict.fromkeys(map(str, DAYS), rows)
+    for asset in STAGED + TABLES:
+        assert days_with_lineage(result, asset) == [str(DAYS[-1])]
     # No personal value is ever put into the record of a run.
     assert "example.org" not in " ".join(map(str, result.all_events))
 
