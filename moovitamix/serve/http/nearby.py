@@ -18,21 +18,18 @@ from moovitamix.serve.http.server import is_loopback
 def is_nearby(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether what was asked, and the page that asks, have names of this machine.
 
-    Browsers name the page in `Origin` with all that they send to elsewhere or with a body; other
-    clients send none.
+    Browsers send `Host` with everything, and name the page in `Origin` with what they send to
+    elsewhere or with a body. Who sends neither is none.
 
     Args:
         headers: As ASGI has them.
     """
-    asked = False
     for name, value in headers:
-        if name == b"host":
-            asked = True
-            if not _names_this_machine(b"//" + value):
-                return False
-        elif name == b"origin" and not _names_this_machine(value):
+        if name == b"host" and not _names_this_machine(b"//" + value):
             return False
-    return asked
+        if name == b"origin" and not _names_this_machine(value):
+            return False
+    return True
 
 
 @lru_cache(maxsize=64)
