@@ -126,6 +126,7 @@ class Freshener:
         """Look for what was missed, before long: what is served, or by what, has changed."""
         self._asked.set()
         self._wake_to_look.set()
+        self._wake.set()  # who was told of before there was anything to fold in by
 
     def work(self) -> None:
         """Fold in who waits, and look for what was missed when it is time, once.
