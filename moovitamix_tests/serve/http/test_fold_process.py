@@ -120,7 +120,7 @@ class Server:
             async with (
                 root.lifespan_context(root),
                 httpx.AsyncClient(
-                    transport=httpx.ASGITransport(api.app), base_url="http://test"
+                    transport=httpx.ASGITransport(api.app), base_url="http://localhost"
                 ) as client,
             ):
                 await work(client)

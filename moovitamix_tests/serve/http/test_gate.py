@@ -281,13 +281,13 @@ def test_every_metric_moves(published: Published, valkey: redis.Redis) -> None:
         await client.get("/users/999/recommendations", headers=headers)
         await client.get("/anything/that/somebody/types", headers=headers)
         await client.get(LIST)
-        for _ in range(2):
-            api.reader._observer.store_failed("redis")
-            api.reader.breaker.failed()
         api.refresher._watcher.refresh_failed("names")
         api.freshener.told(range(1, 71))  # more than are folded in at once
         await asyncio.to_thread(api.freshener.work)
         api.freshener._listener.fold_in_failed()
+        for _ in range(2):
+            api.reader._observer.store_failed("redis")
+            api.reader.breaker.failed()
         after = await figures()
         moved = {family for (family, _), value in after.items() if value != 0}
         families = {family for family, _ in after}
