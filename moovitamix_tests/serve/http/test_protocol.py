@@ -22,7 +22,7 @@ LISTED = b"/users/%d/recommendations?limit=%d"
 
 def asked(*lines: bytes, user: int = 5, limit: int = 3, version: bytes = b"1.1") -> bytes:
     path = LISTED % (user, limit)
-    every = (b"GET %b HTTP/%b" % (path, version), b"Host: test", b"X-Request-Id: one", *lines)
+    every = (b"GET %b HTTP/%b" % (path, version), b"Host: localhost", b"X-Request-Id: one", *lines)
     return b"\r\n".join((*every, b"", b""))
 
 
