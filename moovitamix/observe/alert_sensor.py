@@ -15,6 +15,7 @@ from moovitamix.settings import get_settings
 
 if TYPE_CHECKING:
     from moovitamix.observe.failed_runs import FailedRun
+    from moovitamix.observe.failed_ticks import FailedTick
 
 # The sensor's decorator passes on a parameter that is beta, whether it is set or not.
 warnings.filterwarnings("ignore", message=".*`owners`.*", category=dg.BetaWarning)
@@ -51,14 +52,20 @@ class InstanceRuns:
 
         return last_success(self._instance, job)
 
+    def failed_ticks(self) -> list[FailedTick]:
+        """The last looks of sensors and schedules, where they failed."""
+        from moovitamix.observe.tick_history import failed_ticks
+
+        return failed_ticks(self._instance)
+
 
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Looks around once a minute, and tells the channels of MOOVITAMIX_ALERT_URLS what needs "
-        "people: failed runs, blocked and late days, drift, promotions, expiring lists, a source "
-        "that is gone, a growing quarantine. Each once, and again when it is over."
+        "people: failed runs and ticks, blocked and late days, drift, promotions, expiring lists, "
+        "a source that is gone, a growing quarantine. Each once, and again when it is over."
     ),
 )
 def alerts(

@@ -13,6 +13,7 @@ from typing import Literal
 Kind = Literal[
     "run_failed",
     "check_failed",
+    "tick_failed",
     "day_blocked",
     "day_late",
     "source_gone",
@@ -45,6 +46,7 @@ class Rule:
 RULES: dict[Kind, Rule] = {
     "run_failed": Rule("critical", "happens", "a-run-has-failed"),
     "check_failed": Rule("critical", "happens", "a-run-has-failed"),
+    "tick_failed": Rule("critical", "lasts", "a-sensor-or-schedule-fails"),
     "day_blocked": Rule("critical", "lasts", "a-day-is-blocked"),
     "day_late": Rule("warning", "lasts", "a-day-is-late"),
     "source_gone": Rule("critical", "lasts", "the-source-is-unavailable"),

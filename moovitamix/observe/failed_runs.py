@@ -105,11 +105,16 @@ def _cause(run: FailedRun) -> str:
     if run.checks:
         return f"{', '.join(run.checks)} failed. What comes after it is held back."
     if run.message:
-        words = " ".join(run.message.split())
-        return words if len(words) <= _LONGEST else words[:_LONGEST].rsplit(" ", 1)[0] + " …"
+        return quoted(run.message)
     if run.error:
         return f"{run.error}. The run's log tells more."
     return "It ended without an error of its own: its process was killed, or never started."
+
+
+def quoted(message: str) -> str:
+    """Words of ours in one line, and not too many."""
+    words = " ".join(message.split())
+    return words if len(words) <= _LONGEST else words[:_LONGEST].rsplit(" ", 1)[0] + " …"
 
 
 def _entry(run: FailedRun) -> str | None:

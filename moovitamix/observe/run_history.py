@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from moovitamix import errors
 from moovitamix.check_faults import HELD_BACK
@@ -21,7 +22,11 @@ _OURS = {
     for name, found in vars(errors).items()
     if inspect.isclass(found) and issubclass(found, errors.MoovitaMixError)
 } | {"Failure"}
-_OF_DAGSTER = "DagsterExecutionStepExecutionError"
+_OF_DAGSTER = {
+    "DagsterExecutionStepExecutionError",
+    "SensorExecutionError",
+    "ScheduleExecutionError",
+}
 
 _PARTITION = "dagster/partition"
 _RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -89,13 +94,17 @@ def days_of_tags(tags: dict[str, str] | object) -> tuple[str, ...]:
 def _words(
     failed: dg.DagsterEvent | None, events: list[dg.DagsterEvent]
 ) -> tuple[str | None, str | None]:
-    """The type of the error that tells most, and its message where it is one of ours."""
     if failed is not None:
         error = failed.step_failure_data.error
     else:
         ends = [one for one in events if one.event_type == dg.DagsterEventType.RUN_FAILURE]
         # Of a run whose process was killed, nothing but its end is known.
         error = getattr(ends[0].event_specific_data, "error", None) if ends else None
+    return words_of(error)
+
+
+def words_of(error: SerializableErrorInfo | None) -> tuple[str | None, str | None]:
+    """The type of the error that tells most, and its message where it is one of ours."""
     chain = []
     while error is not None:
         chain.append(error)
@@ -103,7 +112,7 @@ def _words(
     for one in chain:
         if one.cls_name in _OURS:
             return one.cls_name, one.message.partition(": ")[2].strip()
-    told = [one.cls_name for one in chain if one.cls_name != _OF_DAGSTER]
+    told = [one.cls_name for one in chain if one.cls_name not in _OF_DAGSTER]
     return (told or [one.cls_name for one in chain] or [None])[0], None
 
 

@@ -12,10 +12,11 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from moovitamix.errors import StoreUnavailable
-from moovitamix.observe import facts, failed_runs, ledger, outbox, standing
+from moovitamix.observe import facts, failed_runs, failed_ticks, ledger, outbox, standing
 from moovitamix.observe.channels import Channel, read_channels
 from moovitamix.observe.conditions import RULES, Condition, Kind
 from moovitamix.observe.failed_runs import FailedRun
+from moovitamix.observe.failed_ticks import FailedTick
 from moovitamix.recommend import registry
 from moovitamix.serve.generations import Generation, read_current
 from moovitamix.settings import Settings
@@ -39,6 +40,9 @@ class Runs(Protocol):
 
     def last_success(self, job: str) -> datetime | None:
         """When a run of a job last succeeded; UTC."""
+
+    def failed_ticks(self) -> list[FailedTick]:
+        """The last looks of sensors and schedules, where they failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +140,7 @@ def conditions(
     held_back = blocked_days(connection)
     return [
         *_of_runs(connection, runs, {*held_back, *awaited_days(connection)}, post, now),
+        *failed_ticks.conditions_of(runs.failed_ticks(), post.ui_url, now),
         *_of_stores(connection, current, held_back, post, now, present),
     ]
 

@@ -11,6 +11,7 @@ import redis
 
 from moovitamix.observe.channels import Channel
 from moovitamix.observe.failed_runs import FailedRun
+from moovitamix.observe.failed_ticks import FailedTick
 from moovitamix.observe.watch import Post, watch
 from moovitamix.resources import Cache, Warehouse
 from moovitamix_tests.observe.alerting.receivers import Hook, Mailbox, mail_server, webhook
@@ -41,6 +42,9 @@ class NoRuns:
 
     def last_success(self, _job: str) -> datetime | None:
         return None
+
+    def failed_ticks(self) -> list[FailedTick]:
+        return []
 
 
 class World:

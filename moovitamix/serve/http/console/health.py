@@ -14,6 +14,7 @@ from typing import Literal
 from moovitamix.observe import standing
 from moovitamix.observe.conditions import RULES, Condition, Kind
 from moovitamix.observe.failed_runs import job_of
+from moovitamix.observe.failed_ticks import instigator_of
 from moovitamix.serve.http.console import checked
 from moovitamix.serve.http.console.books import Books
 from moovitamix.serve.http.console.checked import Checks, Process
@@ -21,7 +22,7 @@ from moovitamix.serve.http.console.lists import Lists
 
 State = Literal["well", "look", "wrong", "not known"]
 
-# Whom a condition is about. Failed runs are told by their job.
+# Whom a condition is about. Failed runs are told by their job, failed looks by who looked.
 _OF_KIND: dict[Kind, tuple[str, ...]] = {
     "day_blocked": ("warehouse",),
     "day_late": ("warehouse",),
@@ -38,6 +39,18 @@ _OF_JOB = {
     "retrain": ("recommend",),
     "refresh_serving": ("recommend", "serve"),
     "observe_day": ("observe",),
+}
+_OF_INSTIGATOR = {
+    "ingest_daily": ("ingest", "warehouse"),
+    "load_missing_days": ("ingest", "warehouse"),
+    "housekeeping_daily": ("warehouse",),
+    "keep_champion": ("recommend",),
+    "keep_serving": ("serve",),
+    "watch_days": ("observe",),
+    "count_feedback_daily": ("observe",),
+    "write_report": ("observe",),
+    "send_report": ("observe",),
+    "alerts": ("observe",),
 }
 
 # What is asked here, now; of the other kinds, the book of alerts is taken at its word.
@@ -186,6 +199,8 @@ def stages_of(condition: Condition) -> tuple[str, ...]:
     """The stages that a condition is about."""
     if condition.kind in {"run_failed", "check_failed"}:
         return _OF_JOB.get(job_of(condition.key), ())
+    if condition.kind == "tick_failed":
+        return _OF_INSTIGATOR.get(instigator_of(condition.key), ())
     return _OF_KIND.get(condition.kind, ())
 
 

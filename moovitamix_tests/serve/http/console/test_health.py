@@ -113,6 +113,7 @@ def test_each_kind_of_alert_but_an_announcement_is_about_a_stage() -> None:
     runs: dict[Kind, str] = {
         "run_failed": "run_failed:retrain:1",
         "check_failed": "x:observe_day:1",
+        "tick_failed": "tick_failed:keep_champion",
     }
     for kind, rule in RULES.items():
         found = Condition(key=runs.get(kind, kind), kind=kind, title="", text="")
