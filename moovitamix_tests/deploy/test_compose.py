@@ -119,7 +119,9 @@ def test_every_image_is_pinned_to_a_version_and_ours_is_the_projects(
 
     for name, spec in services.items():
         repository, _, tag = spec["image"].partition(":")
-        assert re.match(r"v?\d+\.\d+", tag), (name, spec["image"])
+        # Of Postgres the second number is the patch.
+        numbers = r"\d+\.\d+" if repository == "postgres" else r"v?\d+\.\d+\.\d+"
+        assert re.fullmatch(numbers, tag), (name, spec["image"])
         if "build" in spec:
             assert (repository, tag) == ("moovitamix", project["version"]), name
 

@@ -63,6 +63,24 @@ async def ask(operated: Operated) -> None:
         await _note(operated.api, client)
 
 
+async def react(operated: Operated) -> None:
+    """A day ago somebody was shown a track, and did nothing."""
+    secret, key = make_key("app", "write")
+    api = operated.build_api(keys=key.entry())
+    async with _client(api, secret) as client:
+        await asyncio.to_thread(refreshed, api)
+        answer = (await client.get("/users/1/recommendations?limit=1")).json()
+        event = {
+            "user_id": 1,
+            "track_id": answer["items"][0]["track_id"],
+            "kind": "impression",
+            "at": (get_settings().present() - timedelta(days=1)).isoformat(),
+        }
+        about = {name: answer[name] for name in ("model_version", "generation", "tier")}
+        taken = await client.post("/feedback", json={**about, "events": [event]})
+        assert taken.status_code == 202, taken.text
+
+
 async def ask_without_stores(operated: Operated) -> None:
     """The same API, of which no store answers."""
     down = Operated(

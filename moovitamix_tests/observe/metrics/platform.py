@@ -38,6 +38,15 @@ def moved(before: Series, after: Series) -> set[str]:
     return {name for (name, labels), value in after.items() if before.get((name, labels)) != value}
 
 
+def changed(before: Series, after: Series) -> set[str]:
+    """The names of series that are there at both times, with another value."""
+    return {
+        name
+        for (name, labels), value in after.items()
+        if before.get((name, labels), value) != value
+    }
+
+
 @dataclass
 class Operated:
     """The platform, and what its figures were on the way.
@@ -48,7 +57,8 @@ class Operated:
         lake: The files.
         home: The folder of everything else.
         source_url: What is pulled from.
-        batch: Of the exporter: empty, after the good days, without stores, after the bad day.
+        batch: Of the exporter: empty, after the good days, without stores, after the bad day,
+            after another day was observed, after another champion was trained and published.
         api: Of two APIs, before and after they were asked: with their stores, and without.
     """
 
