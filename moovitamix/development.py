@@ -35,14 +35,17 @@ def serve_ui(console: Console, host: str, port: int, api_port: int) -> int:
         *("--log-level", "warning"),
     ]
     api = [sys.executable, "-m", "moovitamix", "serve", "--port", str(api_port), "--no-access-log"]
-    children = [subprocess.Popen(command, start_new_session=True) for command in (ui, api)]
+    children: list[subprocess.Popen[bytes]] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature
         for child in children:
             child.send_signal(signal.SIGINT)
 
+    # Before they are started: what a shell's `&` has set to be ignored they would ignore as well.
     previous = {number: signal.signal(number, pass_on) for number in _ENDING}
     try:
+        for command in (ui, api):
+            children.append(subprocess.Popen(command, start_new_session=True))  # noqa: PERF401
         return _first_to_end(children)
     finally:
         for number, handler in previous.items():
