@@ -20,7 +20,7 @@ from moovitamix.embedded.detached import ends_within
 from moovitamix.embedded.postgres import ensure_postgres, stop_postgres
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.generations import read_current
-from moovitamix.serve.http import freshener, reads, refresh, snapshot
+from moovitamix.serve.http import freshener, looking, reads, refresh, snapshot
 from moovitamix.serve.http import world as worlds
 from moovitamix.serve.http.app import Api, Stores, build_api
 from moovitamix.serve.http.gate import Limits
@@ -141,7 +141,8 @@ class Load:
 def busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes on in the background goes on all the time."""
     monkeypatch.setattr(refresh, "EVERY", 0.05)
-    monkeypatch.setattr(freshener, "EVERY", 0.1)
+    for module in (freshener, looking):
+        monkeypatch.setattr(module, "EVERY", 0.1)
 
 
 def whole_api(stores: Stores, home: Path) -> Api:
