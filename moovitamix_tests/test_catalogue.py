@@ -153,7 +153,7 @@ def test_every_sensor_and_schedule_says_what_it_does_and_is_on(definitions: dg.D
         assert len(sensor.description or "") > 15, f"{sensor.name} has no description"
         assert sensor.default_status == dg.DefaultSensorStatus.RUNNING, sensor.name
     for schedule in schedules:
-        resolved = definitions.resolve_schedule_def(schedule.name)  # type: ignore[union-attr]
+        resolved = definitions.resolve_schedule_def(schedule.name)
         assert len(resolved.description or "") > 15, f"{resolved.name} has no description"
         assert resolved.default_status == dg.DefaultScheduleStatus.RUNNING, resolved.name
 
