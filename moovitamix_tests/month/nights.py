@@ -23,7 +23,7 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
-from dagster._core.scheduler.instigation import SensorInstigatorData
+from dagster._core.scheduler.instigation import ScheduleInstigatorData, SensorInstigatorData
 from rich.console import Console
 
 from moovitamix_tests.month.source import FIRST_DAY, MoodySource
@@ -144,7 +144,7 @@ class Nights:
     @contextmanager
     def daemon(self, log: Path) -> Iterator[None]:
         """The daemon, for as long as the block runs."""
-        self._move(datetime.combine(FIRST_DAY + timedelta(days=1), time(2, 14), UTC))
+        self._move(datetime.combine(FIRST_DAY + timedelta(days=1), time(2), UTC))
         environment = {
             **os.environ,
             "PYTHONPATH": str(Path(__file__).parent / "moved_clock"),
@@ -165,6 +165,8 @@ class Nights:
                 )
                 self._processes.append(started)
                 self._wait(lambda: _listens(port), "the code location answers")
+            # A schedule is due for what comes after it was first seen.
+            self._wait(self._knows_schedules, "the daemon has seen the schedules")
             try:
                 yield
             except BaseException:
@@ -238,6 +240,12 @@ class Nights:
     def _move(self, moment: datetime) -> None:
         self._clock.set(moment)
         self._source.now = moment.replace(tzinfo=None)
+
+    def _knows_schedules(self) -> bool:
+        return any(
+            isinstance(state.instigator_data, ScheduleInstigatorData)
+            for state in self._instance.all_instigator_state()
+        )
 
     def _is_loading(self, known: set[str]) -> bool:
         return any(
