@@ -23,6 +23,7 @@ Kind = Literal[
     "nothing_served",
     "redis_down",
     "drift",
+    "experiment_over",
     "model_promoted",
     "model_kept",
 ]
@@ -56,6 +57,7 @@ RULES: dict[Kind, Rule] = {
     "nothing_served": Rule("critical", "lasts", "nothing-is-served"),
     "redis_down": Rule("critical", "lasts", "redis-is-down-or-full"),
     "drift": Rule("warning", "lasts", "the-data-has-drifted"),
+    "experiment_over": Rule("warning", "lasts", "an-experiment-does-not-go-on"),
     "model_promoted": Rule("info", "announced", "the-champion-has-changed"),
     "model_kept": Rule("info", "announced", "no-candidate-is-promoted"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from moovitamix.observe.standing import DriftReading, ModelNews
+from moovitamix.observe.standing import DriftReading, ModelNews, RunningExperiment
 
 if TYPE_CHECKING:
     import psycopg
@@ -44,6 +44,10 @@ WHERE day = (SELECT max(day) FROM drift_readings) AND verdict = 'drifted'
   AND model_version = (SELECT version FROM model_versions WHERE status = 'champion')
 """
 
+_EXPERIMENT = """
+SELECT id, challenger, started_at, ends_at FROM experiments WHERE stopped_at IS NULL
+"""
+
 _PROMOTED = """
 SELECT 'model_promoted:' || d.id, d.version, d.action, d.predecessor, d.decided_by IS NOT NULL,
        v.verdict, v.reason
@@ -70,6 +74,12 @@ def quarantine_levels(connection: psycopg.Connection, now: datetime) -> tuple[in
 def drifted(connection: psycopg.Connection) -> list[DriftReading]:
     """What has drifted on the newest day that was read."""
     return [DriftReading(*row) for row in connection.execute(_DRIFT).fetchall()]
+
+
+def running_experiment(connection: psycopg.Connection) -> RunningExperiment | None:
+    """The experiment that runs."""
+    row = connection.execute(_EXPERIMENT).fetchone()
+    return None if row is None else RunningExperiment(*row)
 
 
 def model_news(connection: psycopg.Connection, now: datetime) -> list[ModelNews]:

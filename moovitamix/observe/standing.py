@@ -28,6 +28,9 @@ AND_SO_MANY = 20
 # With fewer days there is no usual level yet.
 LEAST_DAYS_BEFORE = 3
 
+# Of an experiment whose end was not said: users hardly change their ways within a month.
+ENOUGH_DAYS = 28
+
 _ONE_DAY = timedelta(days=1)
 
 REDIS_DOWN = Condition(
@@ -63,6 +66,23 @@ class DriftReading:
     model_version: int | None
     value: float | None
     alarm: float | None
+
+
+@dataclass(frozen=True)
+class RunningExperiment:
+    """An experiment that nobody has stopped.
+
+    Attributes:
+        id: In the table `experiments`.
+        challenger: The version that is tried.
+        started: UTC.
+        ends: When it was to be judged; None where that was not said.
+    """
+
+    id: int
+    challenger: int
+    started: datetime
+    ends: datetime | None
 
 
 @dataclass(frozen=True)
@@ -215,6 +235,26 @@ def drift(readings: Sequence[DriftReading]) -> list[Condition]:
             kind="drift",
             title=f"The data has drifted from that of version {first.model_version}",
             text=f"By {first.day}: {found}.",
+        )
+    ]
+
+
+def experiment(running: RunningExperiment | None, now: datetime) -> list[Condition]:
+    """Whether an experiment waits for its verdict, and keeps the champion from being retrained."""
+    if running is None:
+        return []
+    ends = running.ends or running.started + timedelta(days=ENOUGH_DAYS)
+    if now < ends:
+        return []
+    days = "The days it was given" if running.ends else f"{ENOUGH_DAYS} days"
+    return [
+        Condition(
+            key=f"experiment_over:{running.id}",
+            kind="experiment_over",
+            title=f"Experiment {running.id} waits for its verdict",
+            text=f"{days} were over on {ends:%Y-%m-%d}. Version {running.challenger} still answers "
+            "a part of the users, and no training is asked for while it does. `moovitamix "
+            "experiment stop` makes the verdict; with `--promote` a better one stays.",
         )
     ]
 

@@ -191,6 +191,7 @@ def _of_stores(
         *standing.late(published, held_back, present, post.late_after),
         *standing.quarantine(*facts.quarantine_levels(connection, now)),
         *standing.drift(facts.drifted(connection)),
+        *standing.experiment(facts.running_experiment(connection), now),
         *standing.model_news(facts.model_news(connection, now)),
     ]
     if current is not None:

@@ -11,7 +11,7 @@ import redis
 from moovitamix.observe.conditions import RULES
 from moovitamix.observe.facts import quarantine_levels
 from moovitamix.observe.standing import AND_SO_MANY, EXPIRES_SOON
-from moovitamix.recommend import registry, succession
+from moovitamix.recommend import experiments, registry, succession
 from moovitamix.recommend.gate import Decision
 from moovitamix.resources import Cache
 from moovitamix.serve.generations import current_key
@@ -287,6 +287,35 @@ def test_drift_from_a_former_champion_is_nobodys_business(world: World) -> None:
     decide(world, second, Decision("sound", "als", False, "x"))
     world.look(HOUR)
     assert f"drift:v{first}" not in world.open
+
+
+@pytest.mark.parametrize(("days", "over_after"), [(3.0, 3), (None, 28)])
+def test_an_experiment_that_nobody_stops_is_told_of_when_its_days_are_over(
+    world: World, days: float | None, over_after: int
+) -> None:
+    champion, challenger = register(world, "r1"), register(world, "r2")
+    decide(world, champion, FIRST)
+    with world.warehouse.connect() as connection:
+        begun = experiments.begin(
+            connection,
+            champion=champion,
+            challenger=challenger,
+            share=0.5,
+            salt="s",
+            by="Zoë",
+            days=days,
+        )
+    since = begun.started_at - NOW
+    world.look(since + over_after * DAY - HOUR)
+    assert "experiment_over:1" not in world.open
+    world.look(since + over_after * DAY + HOUR)
+    assert "experiment_over:1" in world.open
+    with world.warehouse.connect() as connection:
+        experiments.conclude(
+            connection, begun, verdict="cannot tell", reason="", figures={}, by="Zoë"
+        )
+    world.look(since + over_after * DAY + 2 * HOUR)
+    assert "experiment_over:1" not in world.open
 
 
 def test_an_alert_holds_no_value_of_a_user(world: World) -> None:
