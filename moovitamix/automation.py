@@ -2,6 +2,7 @@
 
 import warnings
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import dagster as dg
 
@@ -25,6 +26,8 @@ warnings.filterwarnings("ignore", message=".*`owners`.*", category=dg.BetaWarnin
 # Shown with the run that a sensor asked for.
 WHY = "moovitamix/why"
 _ASKED_AT = "moovitamix/asked_at"
+# The job of runs that are begun on the UI's asset pages, whatever they make.
+_BY_HAND = "__ASSET_JOB"
 
 FEATURES = dg.AssetSelection.assets("user_features", "user_item_matrix")
 
@@ -240,7 +243,18 @@ def _is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
         dg.DagsterRunStatus.STARTED,
         dg.DagsterRunStatus.CANCELING,
     ]
-    return bool(instance.get_runs(dg.RunsFilter(job_name=job, statuses=unfinished), limit=1))
+    if instance.get_runs(dg.RunsFilter(job_name=job, statuses=unfinished), limit=1):
+        return True
+    by_hand = instance.get_runs(dg.RunsFilter(job_name=_BY_HAND, statuses=unfinished))
+    made = {key for run in by_hand for key in run.asset_selection or ()}
+    return bool(made) and not made.isdisjoint(_assets_of(job))
+
+
+@cache
+def _assets_of(job: str) -> frozenset[dg.AssetKey]:
+    from moovitamix.definitions import defs  # it is made of this module, among others
+
+    return frozenset(defs.resolve_job_def(job).asset_layer.selected_asset_keys)
 
 
 JOBS = (

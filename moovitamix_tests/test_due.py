@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from moovitamix import automation
+from moovitamix.definitions import defs
 from moovitamix.due import (
     Champion,
     Due,
@@ -289,6 +290,29 @@ def test_the_sensor_asks_for_a_range_of_days_or_a_day(warehouse: Warehouse) -> N
         assert asked.partition_key == "2026-11-21"
         published(warehouse, days(21, 21))
         assert isinstance(automation.load_missing_days(context(instance, warehouse)), dg.SkipReason)
+
+
+@pytest.mark.usefixtures("at_ten")
+def test_what_somebody_materializes_in_the_ui_is_under_way_too(warehouse: Warehouse) -> None:
+    published(warehouse, days(1, 20))
+    assets = defs.resolve_implicit_global_asset_job_def()
+
+    def asks(instance: dg.DagsterInstance) -> bool:
+        found = automation.load_missing_days(context(instance, warehouse))
+        return isinstance(found, dg.RunRequest)
+
+    with dg.instance_for_test() as instance:
+        assert asks(instance)
+        pull = ("raw_listen_history", "raw_tracks", "raw_users")
+        for made, asked in ((("champion_model",), True), (pull, False)):
+            run = instance.create_run_for_job(
+                assets,
+                status=dg.DagsterRunStatus.STARTED,
+                asset_selection={dg.AssetKey(name) for name in made},
+            )
+            assert asks(instance) is asked
+            instance.report_run_canceled(run)
+        assert asks(instance)
 
 
 @pytest.mark.usefixtures("at_ten")
