@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,11 +23,35 @@ from moovitamix.errors import SettingsError
 from moovitamix.resources import Warehouse
 from moovitamix.warehouse import migrate
 from moovitamix.warehouse.tables import STAGING, metadata
+from moovitamix_tests.conftest import drop_schemas
+from moovitamix_tests.schema_copies import SchemaCopies
 
 MIGRATE = (
     "import sys; from moovitamix.warehouse.migrate import ensure_current; "
     "ensure_current(sys.argv[1], sys.argv[2])"
 )
+
+
+@pytest.fixture
+def warehouse(postgres_url: str) -> Iterator[Warehouse]:
+    """A warehouse under a name of its own that nobody has migrated yet."""
+    opened = Warehouse(url=postgres_url, namespace=f"m{uuid.uuid4().hex[:12]}")
+    yield opened
+    drop_schemas(opened)
+
+
+def test_the_copies_that_other_tests_use_are_what_the_migrations_make(
+    warehouse: Warehouse, schema_copies: SchemaCopies
+) -> None:
+    with warehouse.connect():
+        pass
+    copy = Warehouse(url=warehouse.url, namespace=schema_copies.another())
+    migrated, copied = (
+        schema_copies.dumped(one.schema_name).replace(one.schema_name, "")
+        for one in (warehouse, copy)
+    )
+    assert copied == migrated
+    drop_schemas(copy)
 
 
 def test_the_migrated_schemas_are_the_declared_tables(warehouse: Warehouse) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import redis
 
 from moovitamix.resources import Warehouse
 from moovitamix_tests.conftest import drop_schemas
+from moovitamix_tests.schema_copies import SchemaCopies
 from moovitamix_tests.serve.http.serving import Published, fill, make_stores
 from moovitamix_tests.serve.world import World, make_world
 
@@ -23,10 +23,14 @@ def world() -> World:
 
 @pytest.fixture(scope="session")
 def filled(
-    postgres_url: str, valkey_url: str, world: World, tmp_path_factory: pytest.TempPathFactory
+    postgres_url: str,
+    schema_copies: SchemaCopies,
+    valkey_url: str,
+    world: World,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Published]:
     """The session's stores, Redis still empty."""
-    warehouse = Warehouse(url=postgres_url, namespace=f"t{uuid.uuid4().hex[:12]}")
+    warehouse = Warehouse(url=postgres_url, namespace=schema_copies.another())
     folder = tmp_path_factory.mktemp("filled")
     stores = make_stores(warehouse, (folder / "lake").as_uri(), valkey_url)
     yield Published(stores, fill(world, warehouse, stores.lake), folder / "home")
