@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,12 @@ def test_both_ways_are_the_same_on_the_wire(
 def test_the_server_is_given_what_is_tested_here(monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
+    from moovitamix.serve.http import server
     from moovitamix.serve.http.protocol import WholeAnswers
-    from moovitamix.serve.http.server import serve
 
     given: dict[str, Any] = {}
+    # It would start stores of its own; it is tried in `test_fold_process.py`.
+    monkeypatch.setattr(server, "folding_beside", nullcontext)
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: given.update(options, app=app))
-    serve(Console(quiet=True), "127.0.0.1", 0, 1, locked=False, access_log=True)
+    server.serve(Console(quiet=True), "127.0.0.1", 0, 1, locked=False, access_log=True)
     assert uvicorn.Config(**given).http is WholeAnswers
