@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any
 
 import pytest
 
 from moovitamix.recommend import experiments, registry, training
 from moovitamix.recommend.experiments import ExperimentVerdict
-from moovitamix.recommend.registry import ModelVersion
 from moovitamix_tests.recommend.conftest import Platform
 from moovitamix_tests.recommend.judging import evidence
-from moovitamix_tests.recommend.test_registry import promote
+from moovitamix_tests.recommend.test_registry import promote, register
 
 GOOD = (0.05, 0.09)
 TRIED, KEPT, OTHER = {"als": {"alpha": 5.0}}, {"als": {"alpha": 7.0}}, {"als": {"alpha": 9.0}}
 
 
-def register(platform: Platform, run_id: str, parameters: dict[str, Any]) -> ModelVersion:
-    with platform.warehouse.connect() as connection:
-        return registry.register(
-            connection,
-            run_id=run_id,
-            as_of=date(2026, 11, 22),
-            pull="p",
-            matrix_fingerprint=run_id,
-            parameters=parameters,
-            artifact=f"recommend/models/run={run_id}",
-        )
-
-
 def end_experiment(platform: Platform, verdict: ExperimentVerdict) -> None:
-    champion, challenger = register(platform, "a", KEPT), register(platform, "b", TRIED)
+    champion, challenger = register(platform, "a", "a", KEPT), register(platform, "b", "b", TRIED)
     promote(platform, champion.version)
     with platform.warehouse.connect() as connection:
         begun = experiments.begin(
@@ -52,7 +37,7 @@ def settle(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
 ) -> tuple[bool, str]:
     """What becomes of a later version that all predictions speak for."""
-    candidate = register(platform, "later", parameters)
+    candidate = register(platform, "later", "later", parameters)
     with platform.warehouse.connect() as connection:
         champion = registry.champion(connection)
         assert champion is not None
@@ -95,5 +80,5 @@ def test_what_lost_against_another_configuration_may_be_better_than_this_one(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end_experiment(platform, "champion better")
-    promote(platform, register(platform, "c", OTHER).version)
+    promote(platform, register(platform, "c", "c", OTHER).version)
     assert settle(platform, monkeypatch, TRIED)[0]

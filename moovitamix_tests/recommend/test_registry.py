@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import date
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,7 +20,12 @@ BETTER = Decision("better than popularity", "als", provisional=False, reason="It
 WORSE = Decision("worse than popularity", "popularity", provisional=True, reason="It is not.")
 
 
-def register(platform: Platform, run_id: str, fingerprint: str = "f") -> ModelVersion:
+def register(
+    platform: Platform,
+    run_id: str,
+    fingerprint: str = "f",
+    parameters: dict[str, Any] | None = None,
+) -> ModelVersion:
     with platform.warehouse.connect() as connection:
         return registry.register(
             connection,
@@ -27,7 +33,7 @@ def register(platform: Platform, run_id: str, fingerprint: str = "f") -> ModelVe
             as_of=date(2026, 11, 22),
             pull="p",
             matrix_fingerprint=fingerprint,
-            parameters={"als": {"factors": 8}},
+            parameters=parameters or {"als": {"factors": 8}},
             artifact=f"recommend/models/run={run_id}",
         )
 
