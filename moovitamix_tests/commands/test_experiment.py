@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -51,17 +52,23 @@ def newest(warehouse: Warehouse) -> Experiment:
 
 
 def listen(warehouse: Warehouse, found: Experiment, champion: int, challenger: int) -> None:
-    """Eight hundred more users listen, so much or a bit more by arm, since a day ago."""
+    """Eight hundred more users listen, so much or a bit more by arm, since a day ago.
+
+    What users of one arm differ by is the same in the other: by chance alone, in one of twenty
+    experiments an arm would be better.
+    """
     begun = (found.started_at - timedelta(days=1)).replace(tzinfo=None)
     users = range(1_000, 1_800)
-    plays = [
-        (user, begun + timedelta(minutes=nth + 1), begun, found.started_at.date())
-        for user in users
-        for nth in range(
-            user % 3
-            + (challenger if arm_of(user, found.salt, found.share) == "challenger" else champion)
-        )
-    ]
+    places: Counter[str] = Counter()
+    plays = []
+    for user in users:
+        arm = arm_of(user, found.salt, found.share)
+        places[arm] += 1
+        count = places[arm] % 3 + (challenger if arm == "challenger" else champion)
+        plays += [
+            (user, begun + timedelta(minutes=nth + 1), begun, found.started_at.date())
+            for nth in range(count)
+        ]
     with warehouse.connect() as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE experiments SET started_at = started_at - interval '1 day'")
         cursor.executemany(
