@@ -37,7 +37,7 @@ def serve_ui(console: Console, host: str, port: int, api_port: int) -> int:
     api = [sys.executable, "-m", "moovitamix", "serve", "--port", str(api_port), "--no-access-log"]
     children: list[subprocess.Popen[bytes]] = []
 
-    def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature
+    def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
         for child in children:
             child.send_signal(signal.SIGINT)
 
@@ -45,7 +45,8 @@ def serve_ui(console: Console, host: str, port: int, api_port: int) -> int:
     previous = {number: signal.signal(number, pass_on) for number in _ENDING}
     try:
         for command in (ui, api):
-            children.append(subprocess.Popen(command, start_new_session=True))  # noqa: PERF401
+            # Not a list made at once: a signal between the two has to reach the first.
+            children.append(subprocess.Popen(command, start_new_session=True))  # noqa: PERF401 - see above
         return _first_to_end(children)
     finally:
         for number, handler in previous.items():
