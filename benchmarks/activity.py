@@ -82,6 +82,7 @@ def _serve(port: int) -> None:
 
     from moovitamix.serve.http.app import from_settings_quiet
     from moovitamix.serve.http.fold_supervision import folding_beside
+    from moovitamix.serve.http.server import UVICORN
 
     with tempfile.TemporaryDirectory() as folder, folding_beside(Path(folder)):
         uvicorn.run(
@@ -89,11 +90,7 @@ def _serve(port: int) -> None:
             factory=True,
             port=port,
             loop="uvloop",
-            http="httptools",
-            ws="none",
-            access_log=False,
-            log_level="warning",
-            timeout_keep_alive=75,
+            **UVICORN,
         )
 
 

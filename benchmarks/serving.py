@@ -136,20 +136,10 @@ def _serve(server: str, port: int) -> None:
     if server == "uvicorn":
         import uvicorn
 
-        from moovitamix.serve.http.protocol import WholeAnswers
+        from moovitamix.serve.http.server import UVICORN
 
-        is_constant = os.environ["BENCHMARK_OFF"] == "constant"
-        uvicorn.run(
-            application(),
-            port=port,
-            loop="uvloop",
-            http="httptools" if is_constant else WholeAnswers,  # as `server.py`
-            ws="none",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # nothing here asks who the client is
-            log_level="warning",
-        )
+        bare = {"http": "httptools"} if os.environ["BENCHMARK_OFF"] == "constant" else {}
+        uvicorn.run(application(), port=port, loop="uvloop", **{**UVICORN, **bare})
         return
     import granian  # type: ignore[import-not-found,unused-ignore]  # no dependency: tried here only
     from granian.constants import (  # type: ignore[import-not-found,unused-ignore]  # the same

@@ -28,8 +28,10 @@ from moovitamix.recommend.blas import one_thread
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.connection import is_cluster
 from moovitamix.serve.http.access import access_log_of
+from moovitamix.serve.http.admission import Admission
 from moovitamix.serve.http.clients import async_client, client
 from moovitamix.serve.http.console.routes import ConsoleRoutes, Surroundings
+from moovitamix.serve.http.direct import Direct
 from moovitamix.serve.http.documented import documented_app
 from moovitamix.serve.http.erased_users import ErasedUsers
 from moovitamix.serve.http.erasing import Erasing, erasure_route
@@ -226,7 +228,6 @@ def build_api(
     erasing = Erasing(
         partial(_erase, warehouse, lake, cache, settings.spool), forgetting, limits.seconds / 2
     )
-    documented = documented_app(reader, world, metrics, erasure_route(erasing))
     lists = list_routes(tiers)
     root = Router(
         [
@@ -235,10 +236,20 @@ def build_api(
             *feedback_routes(feedback),
             *console.routes(),
         ],
-        default=TimeLimit(documented, limits.seconds, metrics),
+        default=TimeLimit(
+            documented_app(reader, world, metrics, erasure_route(erasing)), limits.seconds, metrics
+        ),
         lifespan=lifespan,
     )
-    gate = Gate(root, keys, limits, metrics, access, lists=shortcut(lists))
+    gate = Gate(
+        root,
+        Admission(keys, limits.per_second, metrics),
+        limits,
+        metrics,
+        access,
+        lists=shortcut(lists),
+    )
+    gate.take = Direct(gate, tiers).take
     return Api(
         app=gate,
         world=world,

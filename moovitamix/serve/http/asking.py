@@ -48,6 +48,11 @@ class Ask(NamedTuple):
         """Whether a list has to be gone through track by track."""
         return bool(self.genres or self.exclude or self.per_artist is not None)
 
+    @property
+    def plain(self) -> bool:
+        """Whether the beginning of a list answers it."""
+        return not (self.filtered or self.explain)
+
 
 def read_id(text: str) -> int:
     """An id out of a path.

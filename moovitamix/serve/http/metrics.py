@@ -20,9 +20,9 @@ from moovitamix.observe.metrics import api_families as families
 from moovitamix.observe.metrics.family import Family
 from moovitamix.serve.http.breaker import State
 from moovitamix.serve.http.fold_figures import FoldFigures
+from moovitamix.serve.http.lists_read import Reads
 from moovitamix.serve.http.reads import Observer
 from moovitamix.serve.http.refresh import Watcher
-from moovitamix.serve.http.tiers import Reads
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

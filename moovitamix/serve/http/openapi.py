@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from moovitamix.serve.http.admission import OPEN_PATHS
 from moovitamix.serve.http.answer import Lack, Tier
 from moovitamix.serve.http.asking import (
     MAX_EXCLUDED,
@@ -17,7 +18,6 @@ from moovitamix.serve.http.asking import (
     MAX_GENRES,
     MAX_LIMIT,
 )
-from moovitamix.serve.http.gate import OPEN_PATHS
 from moovitamix.serve.http.openapi_writes import write_paths, write_schemas
 from moovitamix.serve.http.problems import MEDIA_TYPE
 from moovitamix.serve.http.serving import Told

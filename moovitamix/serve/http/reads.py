@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from redis.exceptions import RedisError
@@ -32,8 +33,11 @@ log = logging.getLogger(__name__)
 
 Wanted = tuple[Kind, int]
 
-# Whose lists, which ones, and who waits for them.
-_Waiting = tuple[int | None, Sequence[Wanted], asyncio.Future[Any]]
+# What was read: None when nothing is published, an error when Redis does not answer.
+Outcome = Found | StoreUnavailable | None
+
+# Whose lists, which ones, and who is told of them.
+_Waiting = tuple[int | None, Sequence[Wanted], Callable[[Outcome], None]]
 
 # A Redis that takes longer is as good as gone: the answer does not need it.
 ANSWER_WITHIN = 0.25
@@ -130,16 +134,27 @@ class ListReader:
 
         The future raises `StoreUnavailable` when Redis does not answer in time, or has not lately.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        if not self.breaker.closed:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self.breaker.closed:
+            self.ask(wanted, user, partial(_settle, future))
+        else:
             future.set_exception(_gone())
-            return future
-        self._waiting.append((user, wanted, future))
+        return future
+
+    def ask(
+        self, wanted: Sequence[Wanted], user: int | None, then: Callable[[Outcome], None]
+    ) -> None:
+        """The same while the breaker is closed, told to who must not raise.
+
+        Args:
+            wanted: Which lists.
+            user: Whose.
+            then: Told what was read, in the event loop.
+        """
+        self._waiting.append((user, wanted, then))
         if not self._scheduled:
             self._scheduled = True
-            loop.call_soon(self._send)
-        return future
+            asyncio.get_running_loop().call_soon(self._send)
 
     async def close(self) -> None:
         """Let go of Redis."""
@@ -168,14 +183,12 @@ class ListReader:
                 log.exception("Reading from Redis failed")
             self._observer.store_failed("redis")
             self.breaker.failed()
-            for *_, future in batch:
-                if not future.done():
-                    future.set_exception(_gone())
+            for *_, then in batch:
+                then(_gone())
         else:
             self.breaker.succeeded()
-            for (*_, future), own in zip(batch, found, strict=True):
-                if not future.done():  # it is when its request was given up
-                    future.set_result(own)
+            for (*_, then), own in zip(batch, found, strict=True):
+                then(own)
         finally:
             self._on_the_way -= 1
             if not self.breaker.closed:
@@ -185,9 +198,8 @@ class ListReader:
 
     def _give_up(self) -> None:
         waiting, self._waiting = self._waiting, deque()
-        for *_, future in waiting:
-            if not future.done():
-                future.set_exception(_gone())
+        for *_, then in waiting:
+            then(_gone())
 
     async def _fetch(self, batch: Sequence[_Waiting]) -> Sequence[Found | None]:
         for _ in range(3):
@@ -246,6 +258,15 @@ class ListReader:
     async def _probe(self) -> None:
         async with asyncio.timeout(ANSWER_WITHIN):
             await self._client.get(self._current)
+
+
+def _settle(future: asyncio.Future[Any], outcome: Outcome) -> None:
+    if future.done():  # its request was given up
+        return
+    if isinstance(outcome, StoreUnavailable):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 def _gone() -> StoreUnavailable:

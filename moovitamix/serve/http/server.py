@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from rich.console import Console
@@ -22,6 +23,20 @@ from moovitamix.serve.http.protocol import WholeAnswers
 from moovitamix.settings import get_settings
 
 APPLICATION = "moovitamix.serve.http.app:from_settings"
+
+# How uvicorn speaks HTTP here; what stands between it and the application would be asked for the
+# shorter ways of `protocol.py` in vain.
+UVICORN: dict[str, Any] = {
+    "http": WholeAnswers,
+    "ws": "none",
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,  # nothing here asks who the client is
+    "log_level": "warning",
+    "timeout_keep_alive": 75,
+    "timeout_graceful_shutdown": 10,
+    "backlog": 4_096,
+}
 
 
 def serve(
@@ -72,16 +87,8 @@ def serve(
             port=port,
             workers=workers if workers > 1 else None,
             loop="uvloop",
-            http=WholeAnswers,
-            ws="none",
-            access_log=False,
             log_config=None,  # as everything that the process logs: see `app.from_settings`
-            server_header=False,
-            proxy_headers=False,  # nothing here asks who the client is
-            log_level="warning",
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=10,
-            backlog=4_096,
+            **UVICORN,
         )
 
 

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moovitamix.errors import StoreUnavailable
-from moovitamix.serve.codec import DamagedValue, TopN, decode_list
+from moovitamix.serve.codec import TopN
 from moovitamix.serve.generations import Generation
 from moovitamix.serve.hides import hidden_ids
 from moovitamix.serve.http.answer import (
@@ -23,12 +22,13 @@ from moovitamix.serve.http.answer import (
 from moovitamix.serve.http.asking import Ask
 from moovitamix.serve.http.beside import Beside
 from moovitamix.serve.http.listed import Listed
+from moovitamix.serve.http.lists_read import Lists, Reads
 from moovitamix.serve.http.live import LiveModel, Ranked, best_of
 from moovitamix.serve.http.popular_tiers import take_favourites, take_popular
 from moovitamix.serve.http.problems import ProblemError
-from moovitamix.serve.http.reads import ListReader, Wanted
+from moovitamix.serve.http.reads import ListReader, Outcome, Wanted
 from moovitamix.serve.http.rendering import Answer, Rendering
-from moovitamix.serve.http.serving import Told
+from moovitamix.serve.http.serving import Found, Told
 from moovitamix.serve.http.world import World
 
 # How many listens are told of each track.
@@ -49,13 +49,6 @@ class Noted(NamedTuple):
     genres: list[int]
 
 
-class Reads:
-    """Told what became of the values that were read; `metrics.py` counts it."""
-
-    def read(self, *, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
-        """So many values were there, were not, or could not be read."""
-
-
 class Tiers:
     """Answers requests for lists.
 
@@ -63,12 +56,15 @@ class Tiers:
         reader: Of Redis.
         world: Names, removals, what is popular, the factors.
         observer: Told of hits and misses.
+
+    Attributes:
+        lists: Reads what was published.
     """
 
     def __init__(self, reader: ListReader, world: World, observer: Reads | None = None) -> None:
-        self._reader = reader
         self._world = world
         self._observer = observer or Reads()
+        self.lists = Lists(reader, world, self._observer)
         self._beside = Beside()
         self._rendering = Rendering(world)
         self._listed = Listed(world, self._rendering)
@@ -84,17 +80,44 @@ class Tiers:
             ProblemError: When a genre is asked for that the catalogue does not have.
         """
         wanted: list[Wanted] = [("u", user), ("r", user)] if ask.repeats else [("u", user)]
-        generation, values, lacks, told = await self._read(wanted, user)
-        plain = not (ask.filtered or ask.explain)
-        if plain and generation is not None and len(values) == 1:
-            value = values[0]
-            answer = value and self._listed.answer(user, ask.limit, generation, value, lacks, told)
-            if answer:
-                self._observer.read(hits=1)
+        return await self.from_read(user, ask, await self.lists.outcome(wanted, user))
+
+    def plain(self, user: int, limit: int, outcome: Outcome) -> Answer | None:
+        """The answer that is the beginning of the user's list as it was published.
+
+        Args:
+            user: Whose list was read.
+            limit: How many tracks.
+            outcome: What was read, of one list.
+
+        Returns:
+            None where it takes more: see `from_read`.
+        """
+        if not isinstance(outcome, Found):
+            return None
+        (value,) = outcome.values
+        if not value:
+            return None
+        lacks = self.lists.lacks(outcome)
+        answer = self._listed.answer(user, limit, outcome.generation, value, lacks, outcome.told)
+        if answer is not None:
+            self._observer.read(hits=1)
+        return answer
+
+    async def from_read(self, user: int, ask: Ask, outcome: Outcome) -> Answer:
+        """The same as `recommend`, from what was read of the lists that it takes.
+
+        Raises:
+            ProblemError: When a genre is asked for that the catalogue does not have.
+        """
+        if ask.plain and not ask.repeats:
+            answer = self.plain(user, ask.limit, outcome)
+            if answer is not None:
                 return answer
-        lists = [self._decoded(value) for value in values]
+        generation, values, lacks, told = self.lists.of(outcome)
+        lists = [self.lists.decoded(value) for value in values]
         own = next((found for found in reversed(lists) if found is not None), None)
-        if plain and generation is not None and own is not None and len(own.ids) >= ask.limit:
+        if ask.plain and generation is not None and own is not None and len(own.ids) >= ask.limit:
             ids = own.ids[: ask.limit].tolist()
             if self._listed.may_be_told(user, ids):
                 body = render_uniform(
@@ -110,8 +133,8 @@ class Tiers:
     async def similar(self, track: int, limit: int) -> Answer:
         """The tracks most like one: cached, then by the factors, then popular in its genres."""
         world = self._world
-        generation, values, lacks, _ = await self._read([("t", track)])
-        found = self._decoded(values[0]) if values else None
+        generation, values, lacks, _ = self.lists.of(await self.lists.outcome([("t", track)]))
+        found = self.lists.decoded(values[0]) if values else None
         picker = self._picker(Ask(limit=limit, exclude=frozenset((track,))), None)
         if found is not None:
             picker.take(found.ids, found.scores, "cached similar")
@@ -137,36 +160,7 @@ class Tiers:
         allowed, lacks = self._allowed(ask)
         picker = self._picker(ask, allowed)
         self._take_asked(picker, ask, allowed)
-        return self._rendering.rendered(b"", picker, None, [*lacks, *self._removal_lacks()])
-
-    async def _read(
-        self, wanted: list[Wanted], user: int | None = None
-    ) -> tuple[Generation | None, list[bytes | None], list[Lack], Told | None]:
-        lacks = self._removal_lacks()
-        try:
-            found = await self._reader.read(wanted, user)
-        except StoreUnavailable:
-            return None, [], ["redis", *lacks], None
-        if found is None:
-            return None, [], lacks, None
-        if found.told is not None and found.told.lost:
-            lacks.append("challenger")
-        return found.generation, found.values, lacks, found.told
-
-    def _removal_lacks(self) -> list[Lack]:
-        return [] if self._world.removals_known else ["postgres"]
-
-    def _decoded(self, value: bytes | None) -> TopN | None:
-        if value is None:
-            self._observer.read(misses=1)
-            return None
-        try:
-            found = decode_list(value)
-        except DamagedValue:
-            self._observer.read(damaged=1)
-            return None
-        self._observer.read(hits=1)
-        return found
+        return self._rendering.rendered(b"", picker, None, [*lacks, *self.lists.removal_lacks()])
 
     async def _assemble(
         self,
@@ -243,10 +237,10 @@ class Tiers:
             wanted: list[Wanted] = [("x", user), ("h", user)]
             if cold:
                 wanted.append(("g", user))
-            _, values, _, _ = await self._read(wanted, user)
+            values = self.lists.of(await self.lists.outcome(wanted, user)).values
             if values:
                 hidden, heard = hidden_ids(values[0]), hidden_ids(values[1])
-                stated = self._decoded(values[2]) if cold else None
+                stated = self.lists.decoded(values[2]) if cold else None
         if stated is not None:
             return Noted(hidden, heard, stated.ids.tolist())
         known = cold and user not in self._world.erased_users

@@ -20,7 +20,7 @@ from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.http.app import Api, Features, Stores, build_api
 from moovitamix.serve.http.gate import Limits
 from moovitamix.serve.http.keys import KeyStore
-from moovitamix.serve.http.protocol import WholeAnswers
+from moovitamix.serve.http.server import UVICORN
 from moovitamix.serve.publish import publish_generation
 from moovitamix_tests.serve.world import NAMESPACE, World, load_catalogue
 
@@ -134,15 +134,7 @@ def with_client(
 @asynccontextmanager
 async def running(api: Api, app: Any = None) -> AsyncIterator[str]:
     """The address of a real server in this event loop, on loopback; `app` may stand in between."""
-    config = uvicorn.Config(
-        app or api.app,
-        host="127.0.0.1",
-        port=0,
-        http=WholeAnswers,
-        log_level="warning",
-        access_log=False,
-        ws="none",
-    )
+    config = uvicorn.Config(app or api.app, host="127.0.0.1", port=0, **UVICORN)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve())
     while not server.started:

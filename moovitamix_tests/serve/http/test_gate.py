@@ -18,6 +18,7 @@ from moovitamix.observe.logs.gelf import Entry
 from moovitamix.serve.codec import encode_list
 from moovitamix.serve.generations import current_key, key_of
 from moovitamix.serve.http.access import AccessLog
+from moovitamix.serve.http.admission import Admission
 from moovitamix.serve.http.app import Api
 from moovitamix.serve.http.asking import Ask, read_query
 from moovitamix.serve.http.gate import Gate, Limits
@@ -192,7 +193,7 @@ async def taking(scope: Any, receive: Any, send: Any) -> None:
 def test_who_sends_too_much_is_refused_whether_they_say_so_or_not(
     headers: list[tuple[bytes, bytes]], tmp_path: Any
 ) -> None:
-    gate = Gate(taking, KeyStore(None, tmp_path), Limits(body_bytes=10))
+    gate = Gate(taking, Admission(KeyStore(None, tmp_path), None, None), Limits(body_bytes=10))
     head, body = call(gate, [b"12345", b"67890", b"1"], headers)
     assert head["status"] == 413
     assert b"at most 10 bytes" in body["body"]
@@ -203,7 +204,9 @@ def test_what_takes_too_long_is_given_up(tmp_path: Any) -> None:
         del scope, receive, send
         await asyncio.Event().wait()
 
-    gate = Gate(TimeLimit(never, 0.001, None), KeyStore(None, tmp_path), Limits())
+    gate = Gate(
+        TimeLimit(never, 0.001, None), Admission(KeyStore(None, tmp_path), None, None), Limits()
+    )
     head, _ = call(gate, [], [])
     assert head["status"] == 503
     assert (b"retry-after", b"1") in head["headers"]

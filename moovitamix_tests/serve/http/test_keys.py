@@ -135,7 +135,7 @@ def test_a_key_that_has_used_up_its_requests_waits_and_others_do_not(published: 
 
     async def ask(client: httpx.AsyncClient, api: Api) -> None:
         now = 0.0
-        api.app.clock = lambda: now
+        api.app.admission.clock = lambda: now
         headers = {"X-API-Key": secret}
         answers = [await client.get(PATH, headers=headers) for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200] * 4 + [429]

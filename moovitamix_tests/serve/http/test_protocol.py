@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import uvicorn
 
-from moovitamix.serve.http import gate, reads
+from moovitamix.serve.http import reads
 from moovitamix.serve.http.app import Features, build_api
 from moovitamix.serve.http.gate import Limits
 from moovitamix.serve.http.keys import KeyStore, make_key
-from moovitamix.serve.http.protocol import WHOLE
+from moovitamix.serve.http.protocol import WHOLE, Turn
 from moovitamix_tests.serve.http.serving import Published, refreshed, running
 
 LISTED = b"/users/%d/recommendations?limit=%d"
@@ -39,15 +39,33 @@ async def told(address: str, *requests: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("keys", ["with limits", "open"])
-def test_both_ways_are_the_same_on_the_wire(
+def test_all_ways_are_the_same_on_the_wire(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str
 ) -> None:
     monkeypatch.setattr(reads, "ANSWER_WITHIN", 30.0)  # a busy machine is no outage
     secret, key = make_key("app", "read")
     limited = keys == "with limits"
     shown = (b"X-API-Key: " + secret.encode(),) if limited else ()
+    close = asked(*shown, b"Connection: close", user=7)
+    every = (
+        (asked(*shown), asked(*shown, user=6, limit=9), close),
+        (asked(*shown), b"GET /health/live HTTP/1.1\r\n\r\n", asked(*shown), close),
+        (asked(*shown, user=4_000), asked(*shown, limit=100), close),  # not out of a list alone
+        (asked(*shown, version=b"1.0"),),
+        (asked(*shown, b"Content-Length: 2") + b"{}", close),
+        (asked(*shown, b"Transfer-Encoding: chunked") + b"0\r\n\r\n", close),
+        (asked(*shown, b"Expect: 100-continue"), close),
+        (asked(*shown, limit=0), close),
+        (asked(*shown).replace(b"GET", b"HEAD"), close),
+        (asked(*shown).replace(b"/5/", b"/%35/"), asked(*shown).replace(b"/5/", b"//"), close),
+        (asked(*shown).replace(b"=3", b"=3&repeats=true"), close),
+        (asked(*shown).replace(b"=3", b"=3&genre=nonsense"), close),
+        (asked(*shown).replace(b"=3", b"=3#limit=4"), asked(*shown, user=(1 << 63) + 1), close),
+        (asked(b"Authorization: Bearer nobody's"), asked(b"Host: elsewhere"), close),
+    )
 
-    async def run() -> None:
+    async def answers(*, taken: bool, in_pieces: bool) -> tuple[list[bytes], int]:
+        """What came back, and how often it went the way that is asked for."""
         api = build_api(
             published.stores,
             keys=KeyStore(key.entry() if limited else None, tmp_path),
@@ -56,45 +74,47 @@ def test_both_ways_are_the_same_on_the_wire(
             background=False,
         )
         await asyncio.to_thread(refreshed, api)
-        api.app.clock = lambda: 0.0
-        pieces = 0
+        api.app.admission.clock = lambda: 0.0
+        take, ways = api.app.take, 0
+        assert take is not None
+
+        def taking(url: bytes, headers: Any, turn: Turn) -> bool:
+            nonlocal ways
+            is_taken = take(url, headers, turn)
+            ways += is_taken
+            return is_taken
 
         async def counting(scope: Any, receive: Any, send: Any) -> None:
-            nonlocal pieces
+            nonlocal ways
             whole = scope.get("extensions", {}).get(WHOLE)
 
             def sending(send: Any, head: bytes, body: bytes) -> bool:
-                nonlocal pieces
+                nonlocal ways
                 sent: bool = whole(send, head, body)
-                pieces += sent
+                ways += sent
                 return sent
 
-            if whole is not None:
-                scope["extensions"] = {WHOLE: sending}
+            if scope["type"] == "http":
+                scope["extensions"] = {WHOLE: sending} if in_pieces else {}
             await api.app(scope, receive, send)
 
-        close = asked(*shown, b"Connection: close", user=7)
-        every = (
-            (asked(*shown), asked(*shown, user=6, limit=9), close),
-            (asked(*shown), b"GET /health/live HTTP/1.1\r\n\r\n", asked(*shown), close),
-            (asked(*shown, version=b"1.0"),),
-            (asked(*shown, b"Content-Length: 2") + b"{}", close),
-            (asked(*shown, limit=0), close),
-            (asked(*shown).replace(b"GET", b"HEAD"), close),
-        )
-        async with running(api, counting) as address:
-            fast = [await told(address, *requests) for requests in every]
-        assert pieces == 4
-        monkeypatch.setattr(gate, "WHOLE", "nobody offers this")
-        api.app._buckets.clear()
-        api.app._known.clear()
-        async with running(api, counting) as address:
-            slow = [await told(address, *requests) for requests in every]
+        api.app.take = taking
+        async with running(api, None if taken else counting) as address:
+            return [await told(address, *requests) for requests in every], ways
+
+    async def run() -> None:
+        at_once, ways = await answers(taken=True, in_pieces=False)
+        # The first of a key is looked at whole, and what comes while one waits is not taken.
+        assert ways == (2 if limited else 4)
+        in_pieces, ways = await answers(taken=False, in_pieces=True)
+        assert ways > 4
+        slow, _ = await answers(taken=False, in_pieces=False)
         named = rb"x-request-id: (?!one)[^\r]+"
-        for one, other in zip(fast, slow, strict=True):
-            assert one.count(b"HTTP/1.1 ") >= 1
-            assert re.sub(named, b"", one) == re.sub(named, b"", other)
-        await api.reader.close()
+        for first, second, third in zip(at_once, in_pieces, slow, strict=True):
+            assert third.count(b"HTTP/1.1 ") >= 1
+            wanted = re.sub(named, b"", third)
+            assert re.sub(named, b"", first) == wanted
+            assert re.sub(named, b"", second) == wanted
 
     asyncio.run(run())
 
@@ -103,11 +123,10 @@ def test_the_server_is_given_what_is_tested_here(monkeypatch: pytest.MonkeyPatch
     from rich.console import Console
 
     from moovitamix.serve.http import server
-    from moovitamix.serve.http.protocol import WholeAnswers
 
     given: dict[str, Any] = {}
     # It would start stores of its own; it is tried in `test_fold_process.py`.
     monkeypatch.setattr(server, "folding_beside", nullcontext)
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: given.update(options, app=app))
     server.serve(Console(quiet=True), "127.0.0.1", 0, 1, locked=False, access_log=True)
-    assert uvicorn.Config(**given).http is WholeAnswers
+    assert server.UVICORN.items() <= given.items()

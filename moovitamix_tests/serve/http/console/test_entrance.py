@@ -152,7 +152,7 @@ def test_a_key_opens_the_pages_until_it_is_revoked_and_is_kept_nowhere(
         client.cookies.clear()
         await sign_in(client, secret)
         remove_keys(path, "ops")
-        assert api.app.keys.reload()
+        assert api.app.admission.keys.reload()
         assert (await client.get("/")).status_code == 303
 
     with_client(published.stores, published.home, ask)
