@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -185,6 +185,15 @@ def decode_records(
     return records, rejected
 
 
+def decode_one_by_one(
+    endpoint: Endpoint, payloads: Iterable[bytes | msgspec.Raw]
+) -> Iterator[msgspec.Struct | Rejected]:
+    """The same one after the other, each when it is asked for."""
+    decoder = msgspec.json.Decoder(endpoint.record)
+    for raw in payloads:
+        yield _judged(decoder, raw)
+
+
 def _decode_records(
     endpoint: Endpoint, payloads: Iterable[bytes | msgspec.Raw]
 ) -> tuple[list[msgspec.Struct], list[Rejected], Counter[str]]:
@@ -194,18 +203,27 @@ def _decode_records(
     rejected: list[Rejected] = []
     unknown: Counter[str] = Counter()
     for raw in payloads:
-        try:
-            record = decoder.decode(raw)
-            unknown.update(_OBJECT.decode(raw).keys() - endpoint.schema.keys())
-        except _UNREADABLE as error:
-            rejected.append(_rejection(bytes(raw), error))
-            continue
-        if absurd := _absurd(record):
-            reason = f"Expected a year from {EARLIEST.year} to {LATEST.year - 1}"
-            rejected.append(Rejected(bytes(raw), absurd, reason))
+        found = _judged(decoder, raw)
+        if isinstance(found, Rejected):
+            rejected.append(found)
         else:
-            records.append(record)
+            records.append(found)
+            unknown.update(_OBJECT.decode(raw).keys() - endpoint.schema.keys())
     return records, rejected, unknown
+
+
+def _judged(
+    decoder: msgspec.json.Decoder[msgspec.Struct], raw: bytes | msgspec.Raw
+) -> msgspec.Struct | Rejected:
+    try:
+        record = decoder.decode(raw)
+        _OBJECT.decode(raw)  # what is beyond the contract has to be JSON too
+    except _UNREADABLE as error:
+        return _rejection(bytes(raw), error)
+    if absurd := _absurd(record):
+        reason = f"Expected a year from {EARLIEST.year} to {LATEST.year - 1}"
+        return Rejected(bytes(raw), absurd, reason)
+    return record
 
 
 def _rejection(payload: bytes, error: Exception) -> Rejected:

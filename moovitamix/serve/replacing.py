@@ -4,13 +4,14 @@ What the new lists hold is told in `fold.py`. Whole generations are written by `
 
 A list tells by its mark (`codec.py`) how much was known of its user when it was made. It replaces
 the one that is there unless that one knows more; both are looked at by the server in one step. Each
-step touches one key, so that it is the same on a cluster.
+step touches one key, so that it is the same on a cluster. `known_marks` looks at one list of a
+user: it is written when all others have been.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 import redis
@@ -27,6 +28,8 @@ from moovitamix.serve.generations import (
 )
 
 _AT_ONCE = 500
+# The list whose mark tells how much all lists of its user know.
+_TELLS: Kind = "u"
 
 # Answers 0: what is there knows more; 1: replaced; 2: there was none, and there is one now.
 _REPLACE = f"""
@@ -92,8 +95,7 @@ def replace_lists(
     added: Counter[Kind] = Counter()
     outcomes: list[int] = []
     with redis_answering():
-        for start in range(0, len(lists), _AT_ONCE):
-            part = lists[start : start + _AT_ONCE]
+        for part in _parts(lists):
             found = _run(
                 client,
                 [
@@ -112,6 +114,14 @@ def replace_lists(
     return Replaced(sum(outcome > 0 for outcome in outcomes), outcomes.count(0))
 
 
+def _parts(lists: Sequence[NewList]) -> Iterator[Sequence[NewList]]:
+    """The lists in the order in which they are written; no part holds what another waits for."""
+    telling = [one for one in lists if one.kind == _TELLS]
+    others = [one for one in lists if one.kind != _TELLS]
+    for some in (others, telling):
+        yield from (some[start : start + _AT_ONCE] for start in range(0, len(some), _AT_ONCE))
+
+
 def known_marks(
     client: redis.Redis, prefix: str, generation: Generation, users: Iterable[int]
 ) -> dict[int, int]:
@@ -128,7 +138,7 @@ def known_marks(
             pipeline = client.pipeline(transaction=False)
             for user in part:
                 pipeline.getrange(
-                    key_of(prefix, generation.name, "u", user).decode(), 0, MARKED_HEAD - 1
+                    key_of(prefix, generation.name, _TELLS, user).decode(), 0, MARKED_HEAD - 1
                 )
             heads = cast("list[bytes]", pipeline.execute())
             marks |= {user: mark_of(head) for user, head in zip(part, heads, strict=True) if head}

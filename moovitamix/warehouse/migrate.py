@@ -55,7 +55,7 @@ def forget() -> None:
 
 def _is_at_head(address: str, schema: str) -> bool:
     """Ask without Alembic, whose import alone would cost each short command half a second."""
-    with psycopg.connect(address, autocommit=True) as connection:
+    with psycopg.connect(address, autocommit=True, connect_timeout=10) as connection:
         found = connection.execute(
             "SELECT to_regclass(%s)", (f'"{schema}".{VERSION_TABLE}',)
         ).fetchone()
@@ -75,7 +75,7 @@ def _upgrade(address: str, schema: str) -> None:
 
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(address),
+        creator=lambda: psycopg.connect(address, connect_timeout=10),
         poolclass=pool.NullPool,
     )
     with engine.begin() as connection:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moovitamix.errors import StoreUnavailable
+from moovitamix.serve import replacing
 from moovitamix.serve.codec import decode_list, encode_list, mark_of, with_mark
 from moovitamix.serve.generations import Generation, added_key, key_of, read_current
 from moovitamix.serve.life import living, renew, switch_to
@@ -46,6 +50,31 @@ def test_a_list_that_knows_less_replaces_none_that_knows_more(
     assert tracks_of(valkey, generation, 1) == [8]
     assert replace_lists(valkey, PREFIX, generation, [new(1, more, 9)]) == Replaced(1, 0)
     assert known_marks(valkey, PREFIX, generation, [1, 2, 4_711]) == {1: more, 2: 0}
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2, 3])
+def test_a_list_tells_of_what_is_known_when_all_others_of_its_user_know_it(
+    valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    generation = publish(valkey, 1)
+    monkeypatch.setattr(replacing, "_AT_ONCE", 2)
+    run, done = replacing._run, 0
+
+    def cut(*arguments: Any) -> list[int]:
+        nonlocal done
+        done += 1
+        if done > calls:
+            raise redis.ConnectionError
+        return run(*arguments)
+
+    monkeypatch.setattr(replacing, "_run", cut)
+    lists = [new(user, 9, kind=kind) for user in (1, 2) for kind in ("u", "r", "h")]
+    complete = calls == 3
+    with nullcontext() if complete else pytest.raises(StoreUnavailable):
+        replace_lists(valkey, PREFIX, generation, lists)
+    assert set(known_marks(valkey, PREFIX, generation, [1, 2]).values()) == {9 if complete else 0}
+    heads = [valkey.get(key_of(PREFIX, generation.name, kind, 1)) for kind in ("u", "r", "h")]  # type: ignore[arg-type]  # kinds
+    assert not complete or [mark_of(head) for head in heads if isinstance(head, bytes)] == [9] * 3
 
 
 def test_a_replaced_list_expires_with_its_generation_and_a_new_one_not_long_after(

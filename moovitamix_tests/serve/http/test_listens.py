@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,10 +12,13 @@ import httpx
 import psycopg
 import pytest
 
+from moovitamix.ingest import decode
 from moovitamix.ingest.erased import ensure_key, hash_account
 from moovitamix.reset import set_aside
 from moovitamix.resources import Warehouse
 from moovitamix.serve.http.app import Api
+from moovitamix.serve.http.listens import read_listens
+from moovitamix.serve.http.problems import ProblemError
 from moovitamix_tests.serve.http.serving import Published, with_client
 
 NOW = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
@@ -247,10 +251,35 @@ def test_more_plays_than_fit_into_a_transaction_are_refused_at_once(fresh: Publi
     async def ask(client: httpx.AsyncClient, _: Api) -> None:
         answer = await post(client, many)
         assert answer.status_code == 422
-        assert "Send 10,000 at most" in answer.json()["detail"]
+        assert "Send 10,000 plays at most" in answer.json()["detail"]
         assert (await post(client, many[:10])).json() == {"taken": 10_000, "known": 0}
 
     with_client(fresh.stores, fresh.home, ask)
+
+
+def test_what_is_hopeless_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+    judge = decode._judged
+
+    def counting(*arguments: Any) -> Any:
+        nonlocal looked_at
+        looked_at += 1
+        return judge(*arguments)
+
+    monkeypatch.setattr(decode, "_judged", counting)
+    broken = b"[" + b",".join([b"0"] * 10_000) + b"]"
+    with pytest.raises(
+        ProblemError, match=r"20 of the first 20 records .* of the 10000"
+    ) as refused:
+        read_listens(broken, NOW.replace(tzinfo=UTC))
+    assert [fault["parameter"] for fault in refused.value.errors][-1] == "[19]"
+    assert looked_at == 20
+    with pytest.raises(ProblemError, match="More records"):
+        read_listens(b"[" + b",".join([b"0"] * 10_001) + b"]", NOW.replace(tzinfo=UTC))
+    assert looked_at == 20
+    large = json.dumps([listen(1, *range(20_000)), 0]).encode()
+    with pytest.raises(ProblemError, match="1 of the first 2"):
+        read_listens(large, NOW.replace(tzinfo=UTC))
 
 
 @pytest.mark.parametrize("how", ["one after the other", "in one commit", "in one request"])
