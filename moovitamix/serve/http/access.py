@@ -10,7 +10,8 @@ import logging
 import sys
 import threading
 from collections import deque
-from datetime import UTC, datetime
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol, TextIO
 
 import msgspec
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _EVERY = 0.25
 _WAITING = 100_000
+_DAY = 86_400
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -113,8 +115,14 @@ class AccessLog:
 
     def _named(self, line: Line) -> Line:
         if isinstance(line.user, int):
-            line.user = self._users.of(line.user, datetime.fromtimestamp(line.at, UTC).date())
+            line.user = self._users.of(line.user, _day(int(line.at // _DAY)))
         return line
+
+
+@lru_cache(maxsize=2)
+def _day(number: int) -> date:
+    """A UTC day by its number since 1970."""
+    return date(1970, 1, 1) + timedelta(days=number)
 
 
 def access_log_of(settings: Settings) -> AccessLog:
