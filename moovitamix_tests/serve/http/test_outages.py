@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -212,13 +212,16 @@ def test_redis_hangs_is_killed_and_comes_back_under_load(
 
 @contextmanager
 def hanging(processes: list[psutil.Process]) -> Iterator[None]:
-    for process in processes:
-        process.suspend()
+    def each(do: Callable[[psutil.Process], None]) -> None:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):  # some had done their work when all were listed
+                do(process)
+
+    each(psutil.Process.suspend)
     try:
         yield
     finally:
-        for process in processes:
-            process.resume()
+        each(psutil.Process.resume)
 
 
 @dataclass(frozen=True)
