@@ -64,6 +64,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _dagster_reads_its_revisions_once() -> Iterator[None]:
+    """Instances of Dagster by the hundred, of which each else reads all revisions three times."""
+    from moovitamix_tests.dagster_instances import kept_engines, kept_revisions
+
+    with kept_revisions(), kept_engines():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Only the first day is set, and a home of the test's own; settings are read anew."""
