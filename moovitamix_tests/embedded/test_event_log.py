@@ -1,7 +1,10 @@
 """The batched event log answers as the stock one, whatever Dagster asks it."""
 
+import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +308,37 @@ def test_assets_are_listed_with_the_same_last_run(
     )
     assert set(batched) == set(ASSETS)
     assert batched == stock
+
+
+def test_the_files_have_the_same_tables_at_the_same_revision(
+    both: tuple[dg.DagsterInstance, dg.DagsterInstance], run_ids: list[str]
+) -> None:
+    for file in ("index", *run_ids):
+        stock, batched = (described(instance, file) for instance in both)
+        assert batched == stock
+
+
+def described(instance: dg.DagsterInstance, file: str) -> tuple[object, ...]:
+    """All tables and indexes, the revision, and how the journal is kept."""
+    storage = instance.event_log_storage
+    assert isinstance(storage, SqliteEventLogStorage)
+    with closing(sqlite3.connect(storage.path_for_shard(file))) as connection:
+        return (
+            connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY 2").fetchall(),
+            connection.execute("SELECT version_num FROM alembic_version").fetchall(),
+            connection.execute("PRAGMA journal_mode").fetchone(),
+        )
+
+
+def test_two_that_make_the_tables_of_a_file_at_once_both_come_to_use_it(tmp_path: Path) -> None:
+    storages = [BatchedSqliteEventLogStorage(str(tmp_path)) for _ in range(2)]
+    runs = [str(uuid.uuid4()) for _ in range(10)]
+
+    def count(storage: BatchedSqliteEventLogStorage) -> list[int]:
+        return [len(storage.get_logs_for_run(run)) for run in runs]
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(count, storages)) == [[0] * 10] * 2
 
 
 def test_a_wiped_asset_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,8 @@ from moovitamix_tests.main_job.command import (
 )
 from moovitamix_tests.reference_source import ReferenceSource
 
+YESTERDAY = str((last_midnight() - timedelta(days=1)).date())
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -66,6 +68,8 @@ def shared(
         database_url=postgres_url,
         redis_url=valkey_url,
         namespace=namespace,
+        # Ten days, with all that is older dealt to the first: a run of forty is no other.
+        first_day=str(last_midnight().date() - timedelta(days=10)),
     ) as home:
         outcome = home.command("run", "--log-level", "debug")
         assert outcome.code == 0, outcome.output
@@ -133,27 +137,40 @@ def test_at_debug_every_sentence_is_told_and_where_the_time_went(shared: Shared)
     assert "Where the time went" in shared.outcome.output
 
 
-def test_one_day_can_be_loaded_again_and_exported_to_the_default_folder(
-    shared: Shared, reference: ReferenceSource
-) -> None:
-    before = shared.contents()
-    yesterday = (last_midnight() - timedelta(days=1)).date()
+@dataclass(frozen=True)
+class LoadedAgain:
+    """What one day more is loaded and exported by, and what was there before."""
 
-    outcome = shared.home.command("run", "--into-csv", "--date", str(yesterday))
+    outcome: Outcome
+    contents: Contents
+    generation: str | None
+
+
+@pytest.fixture(scope="module")
+def loaded_again(shared: Shared) -> LoadedAgain:
+    """After another load of yesterday, of which nothing is served yet."""
+    before = shared.contents()
+    with shared.recommender() as recommender:
+        generation = recommender.popular().generation
+    outcome = shared.home.command("run", "--into-csv", "--date", YESTERDAY)
+    return LoadedAgain(outcome, before, generation)
+
+
+def test_one_day_can_be_loaded_again_and_exported_to_the_default_folder(
+    shared: Shared, loaded_again: LoadedAgain, reference: ReferenceSource
+) -> None:
+    outcome = loaded_again.outcome
 
     assert outcome.code == 0, outcome.output
-    assert f"Ingest and warehouse  {yesterday}\n" in outcome.output
+    assert f"Ingest and warehouse  {YESTERDAY}\n" in outcome.output
     assert "Serve" not in outcome.output
-    assert shared.contents() == before == expected_contents(reference)
+    assert shared.contents() == loaded_again.contents == expected_contents(reference)
     assert (shared.home.path.parent / "exports" / "listen_history.csv").exists()
 
 
-def test_what_an_earlier_command_has_only_loaded_is_served_by_the_next_run(shared: Shared) -> None:
-    yesterday = (last_midnight() - timedelta(days=1)).date()
-    assert shared.home.command("run", "--into-csv", "--date", str(yesterday)).code == 0
-    with shared.recommender() as recommender:
-        before = recommender.popular().generation
-
+def test_what_an_earlier_command_has_only_loaded_is_served_by_the_next_run(
+    shared: Shared, loaded_again: LoadedAgain
+) -> None:
     outcome = shared.home.command("run")
     again = shared.home.command("run")
 
@@ -162,7 +179,7 @@ def test_what_an_earlier_command_has_only_loaded_is_served_by_the_next_run(share
     assert (outcome.code, again.code) == (0, 0), outcome.output + again.output
     assert "Ingest and warehouse" not in outcome.output
     assert f"Generation {after} is served" in outcome.said
-    assert after != before
+    assert after != loaded_again.generation
     assert "Everything is up to date" in again.said
 
 

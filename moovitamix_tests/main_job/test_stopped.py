@@ -31,7 +31,10 @@ def disturbed(
     tmp_path_factory: pytest.TempPathFactory, reference: ReferenceSource
 ) -> Iterator[Home]:
     """A home whose runs are not left alone."""
-    with a_home(tmp_path_factory.mktemp("disturbed") / "home", source_url=reference.url) as home:
+    # Ten days, with all that is older dealt to the first: a run of forty is no other.
+    first_day = str(last_midnight().date() - timedelta(days=10))
+    folder = tmp_path_factory.mktemp("disturbed")
+    with a_home(folder / "home", source_url=reference.url, first_day=first_day) as home:
         yield home
 
 

@@ -102,7 +102,7 @@ def verdicts(
 
 
 def test_three_assets_tell_what_was_published(resources: dict[str, object]) -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result = materialize(resources, instance)
     assert result.success
     told: dict[str, dict[str, Any]] = {
@@ -121,7 +121,7 @@ def test_three_assets_tell_what_was_published(resources: dict[str, object]) -> N
 
 
 def test_what_was_published_is_served(resources: dict[str, object], valkey: redis.Redis) -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         materialize(resources, instance)
     answer = Recommender(valkey, NAMESPACE).recommend(1)
     assert (answer.tier, answer.generation, len(answer.items)) == (
@@ -150,7 +150,7 @@ def test_new_releases_of_the_warehouse_are_published_unless_the_setting_says_no(
         connection.execute(
             "UPDATE model_versions SET parameters = %s", (Jsonb({"releases": asdict(share)}),)
         )
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result = materialize(resources, instance)
         found = verdicts(resources, instance)
     (users, *_) = result.get_asset_materialization_events()
@@ -167,7 +167,7 @@ def test_new_releases_of_the_warehouse_are_published_unless_the_setting_says_no(
 
 
 def test_every_check_passes_on_what_was_just_published(resources: dict[str, object]) -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         materialize(resources, instance)
         found = verdicts(resources, instance)
     assert found == dict.fromkeys(checks.CHECKS, True)
@@ -192,7 +192,7 @@ def test_checks_pass_under_either_algorithm(
 ) -> None:
     with warehouse.connect() as connection:
         connection.execute("UPDATE model_versions SET algorithm = %s", (algorithm,))
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         materialize(resources, instance)
         found = verdicts(resources, instance)
     assert found == dict.fromkeys(checks.CHECKS, True)
@@ -379,7 +379,7 @@ MORE_FAULTS: dict[Fault, set[tuple[str, str]]] = {
 def test_a_fault_in_the_cache_fails_its_check_and_no_other(
     resources: dict[str, object], valkey: redis.Redis, fault: Fault
 ) -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         materialize(resources, instance)
         served = read_current(valkey, NAMESPACE)
         assert served is not None
@@ -408,7 +408,7 @@ def count_own_plays(warehouse: Warehouse, weight: float) -> None:
 def test_lists_of_another_blend_than_the_champions_are_found(
     blended: dict[str, object], warehouse: Warehouse
 ) -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         materialize(blended, instance)
         right = verdicts(blended, instance)
         count_own_plays(warehouse, 1.0)
@@ -427,7 +427,7 @@ def test_own_plays_that_came_late_are_no_fault_of_the_lists(
         None,
     )
     users = world.matrix.users
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         materialize(blended, instance)
         before = read_own_plays(warehouse, folding, users)
         tell(warehouse, 8, [120, 121])
@@ -447,7 +447,7 @@ def test_own_plays_that_came_late_are_no_fault_of_the_lists(
 def test_with_nothing_served_every_check_fails(
     resources: dict[str, object], valkey: redis.Redis
 ) -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         materialize(resources, instance)
         valkey.delete(current_key(NAMESPACE))
         found = verdicts(resources, instance)
@@ -459,7 +459,7 @@ def test_a_generation_made_from_another_matrix_is_not_judged_by_this_one(
 ) -> None:
     lake = resources["lake"]
     assert isinstance(lake, Lake)
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         materialize(resources, instance)
         newer = build_matrix(plays({(1, 100), (2, 101)}), MatrixParameters(), AS_OF)
         store_matrix(lake.open(), newer, "p2")
@@ -470,7 +470,7 @@ def test_a_generation_made_from_another_matrix_is_not_judged_by_this_one(
 def test_a_failed_publication_materializes_nothing_and_the_old_one_stays(
     resources: dict[str, object], valkey: redis.Redis, warehouse: Warehouse
 ) -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         materialize(resources, instance)
         with warehouse.connect() as connection:
             connection.execute("UPDATE model_versions SET status = 'retired'")

@@ -7,7 +7,6 @@ between, and publications run at once.
 from __future__ import annotations
 
 import tempfile
-import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from moovitamix.warehouse.stage import listens_slice
 from moovitamix_tests.conftest import drop_schemas
 from moovitamix_tests.ingest.pulling import a_listen, a_track, a_user, at, empty, pull_at
 from moovitamix_tests.reference_source import Record, ReferenceSource
+from moovitamix_tests.schema_copies import SchemaCopies
 from moovitamix_tests.warehouse.loading import contents, load, november, rows_of
 
 FIRST, LAST_DAYS = 12, (15, 16, 18)
@@ -181,10 +181,13 @@ def found_in(lake: LakeStore) -> set[tuple[int, datetime, int]]:
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_history_loaded_in_any_way_ends_in_the_tables_of_one_load(
-    running_source: ReferenceSource, postgres_url: str, history: History
+    running_source: ReferenceSource,
+    postgres_url: str,
+    schema_copies: SchemaCopies,
+    history: History,
 ) -> None:
     disturbed, at_once = (
-        Warehouse(url=postgres_url, namespace=f"h{uuid.uuid4().hex[:12]}") for _ in range(2)
+        Warehouse(url=postgres_url, namespace=schema_copies.another()) for _ in range(2)
     )
     running_source.on_request = None
     found(running_source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from moovitamix.resources import Warehouse
 from moovitamix_tests.conftest import drop_schemas
 from moovitamix_tests.ingest.pulling import a_listen, a_track, a_user, at, pull_at
 from moovitamix_tests.reference_source import Record, ReferenceSource
+from moovitamix_tests.schema_copies import SchemaCopies
 from moovitamix_tests.warehouse.loading import contents, load
 
 # Three pulls, each of which begins at noon of the day after the last day that it covers.
@@ -154,9 +154,10 @@ def test_any_way_through_the_days_ends_in_the_same_warehouse(
     lakes: list[LakeStore],
     expected: dict[str, list[tuple[Any, ...]]],
     postgres_url: str,
+    schema_copies: SchemaCopies,
     way: Loads,
 ) -> None:
-    warehouse = Warehouse(url=postgres_url, namespace=f"w{uuid.uuid4().hex[:12]}")
+    warehouse = Warehouse(url=postgres_url, namespace=schema_copies.another())
     try:
         way.run(lakes, warehouse)
         assert contents(warehouse) == expected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +19,7 @@ from moovitamix.warehouse.told import forget_loaded
 from moovitamix_tests.conftest import drop_schemas
 from moovitamix_tests.ingest.pulling import a_listen, a_track, a_user, at, empty, pull_at
 from moovitamix_tests.reference_source import ReferenceSource
+from moovitamix_tests.schema_copies import SchemaCopies
 from moovitamix_tests.warehouse.loading import contents, load, november, rows_of
 from moovitamix_tests.warehouse.telling import Play, plays_of, tell
 
@@ -175,9 +175,12 @@ def loadable(play: Play) -> bool:
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_each_play_is_in_the_tables_once_however_it_came(
-    running_source: ReferenceSource, postgres_url: str, history: History
+    running_source: ReferenceSource,
+    postgres_url: str,
+    schema_copies: SchemaCopies,
+    history: History,
 ) -> None:
-    warehouse = Warehouse(url=postgres_url, namespace=f"p{uuid.uuid4().hex[:12]}")
+    warehouse = Warehouse(url=postgres_url, namespace=schema_copies.another())
     running_source.on_request = None
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -222,12 +225,13 @@ def test_each_play_is_in_the_tables_once_however_it_came(
 def test_what_was_told_before_it_is_loaded_makes_the_same_tables_in_any_order(
     running_source: ReferenceSource,
     postgres_url: str,
+    schema_copies: SchemaCopies,
     history: History,
     order: Sequence[int],
     later: int,
 ) -> None:
     at_once, by_day = (
-        Warehouse(url=postgres_url, namespace=f"o{uuid.uuid4().hex[:12]}") for _ in range(2)
+        Warehouse(url=postgres_url, namespace=schema_copies.another()) for _ in range(2)
     )
     running_source.on_request = None
     steps = [step for part in history for step in part]
