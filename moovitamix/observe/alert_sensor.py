@@ -20,16 +20,12 @@ if TYPE_CHECKING:
 # The sensor's decorator passes on a parameter that is beta, whether it is set or not.
 warnings.filterwarnings("ignore", message=".*`owners`.*", category=dg.BetaWarning)
 
-# A run may be entered in the history a little after one that ended later; what is read twice is
-# told once.
-_OVERLAP = timedelta(minutes=5)
-
 # So far back the first look goes.
 _AT_FIRST = timedelta(days=1)
 
 
 class InstanceRuns:
-    """The history of a Dagster instance, read from where the last look ended.
+    """The history of a Dagster instance, read from where the last look says.
 
     Attributes:
         since: From when on the next look has to read; UTC.
@@ -103,4 +99,4 @@ def alerts(
 
 
 def _since(cursor: str | None, now: datetime) -> datetime:
-    return datetime.fromisoformat(cursor) - _OVERLAP if cursor else now - _AT_FIRST
+    return datetime.fromisoformat(cursor) if cursor else now - _AT_FIRST

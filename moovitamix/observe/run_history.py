@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
@@ -15,6 +15,10 @@ from moovitamix.observe.failed_runs import FailedRun
 
 # More than that between two looks is a flood: the oldest come first, and the rest at the next look.
 AT_ONCE = 200
+
+# A run may be entered in the history a little after one that ended later; what is read twice is
+# told once.
+OVERLAP = timedelta(minutes=5)
 
 # Written by us: their words hold no value of a record.
 _OURS = {
@@ -41,6 +45,9 @@ _TOLD_OF = {
 def failed_since(instance: dg.DagsterInstance, since: datetime) -> tuple[list[FailedRun], datetime]:
     """The runs that failed since a moment, the oldest first, and from when to look next.
 
+    That is never before `since`. Where more failed than are read at once, the next look goes on
+    with the rest: what was read before would fill it again.
+
     Args:
         instance: Whose history.
         since: UTC; a run that was changed later than this is found.
@@ -52,7 +59,9 @@ def failed_since(instance: dg.DagsterInstance, since: datetime) -> tuple[list[Fa
         ascending=True,
     )
     newest = max((_utc(one.update_timestamp) for one in records), default=since)
-    return [_read(instance, one) for one in records], max(newest, since)
+    rest_is_left = len(records) == AT_ONCE
+    following = newest if rest_is_left else max(newest - OVERLAP, since)
+    return [_read(instance, one) for one in records], following
 
 
 def last_success(instance: dg.DagsterInstance, job: str) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -10,6 +11,7 @@ import redis
 
 from moovitamix import automation
 from moovitamix.errors import SourceStartedAnew, SourceUnavailable, StoreUnavailable
+from moovitamix.observe import run_history
 from moovitamix.observe.alert_sensor import alerts
 from moovitamix.resources import Cache, Warehouse
 from moovitamix.settings import get_settings
@@ -271,6 +273,34 @@ def test_a_redis_that_is_down_keeps_no_failure_from_being_told(
     run(instance, "postgres")
     sensor.tick()
     assert len(hook.messages) == 1
+
+
+def test_a_flood_of_failed_runs_is_told_in_some_looks_the_last_of_them_too(
+    sensor: Sensor, instance: dg.DagsterInstance, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_history, "AT_ONCE", 2)
+    first = run(instance, "postgres")
+    for _ in range(3):
+        run(instance, "postgres")
+    last = run(instance, "postgres", job=other)
+    for _ in range(3):
+        sensor.tick()
+    assert world.open == [f"run_failed:ingest_day:{first}", f"run_failed:retrain:{last}"]
+
+
+def test_the_cursor_goes_to_the_last_failure_and_never_back(
+    sensor: Sensor, instance: dg.DagsterInstance
+) -> None:
+    sensor.tick()
+    at_first = sensor.cursor
+    sensor.tick()
+    assert sensor.cursor == at_first
+    run(instance, "postgres")
+    ended = datetime.now(UTC)
+    for _ in range(2):
+        sensor.tick()
+        read_again = ended - datetime.fromisoformat(sensor.cursor or "")
+        assert run_history.OVERLAP <= read_again < run_history.OVERLAP + timedelta(minutes=1)
 
 
 def test_a_range_of_days_is_told_by_its_ends(
