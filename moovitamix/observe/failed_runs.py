@@ -7,6 +7,7 @@ that is refused), so of these the type alone is told, and the run shows the rest
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -31,6 +32,8 @@ _ENTRIES: dict[str, str] = {
 }
 # By the first word of the message: one type stands for three stores.
 _STORES = {"Postgres": "postgres-is-down", "Redis": "redis-is-down-or-full"}
+# Each is one cause, whatever page, step or last answer the words name.
+_OUTAGES = {_GONE, _ANEW, *_STORES.values()}
 
 _LONGEST = 400
 
@@ -86,8 +89,16 @@ def once_each(conditions: Sequence[Condition]) -> list[Condition]:
     """
     first: dict[tuple[str, str, str], Condition] = {}
     for one in sorted(conditions, key=_since):
-        first.setdefault((one.kind, job_of(one.key), one.text), one)
+        first.setdefault((one.kind, job_of(one.key), _same_cause(one)), one)
     return list(first.values())
+
+
+def _same_cause(condition: Condition) -> str:
+    """What is equal where runs failed for the same cause: their words may differ in numbers."""
+    if condition.entry in _OUTAGES:
+        return condition.entry
+    # Of blocked days the number is the cause.
+    return condition.text if condition.entry == _BLOCKED else re.sub(r"\d+", "#", condition.text)
 
 
 def _since(condition: Condition) -> datetime:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from moovitamix import automation
-from moovitamix.errors import SourceStartedAnew, SourceUnavailable, StoreUnavailable
+from moovitamix.errors import NothingToDo, SourceStartedAnew, SourceUnavailable, StoreUnavailable
 from moovitamix.observe import run_history
 from moovitamix.observe.alert_sensor import alerts
 from moovitamix.resources import Cache, Warehouse
@@ -211,6 +211,58 @@ def test_what_fails_again_for_the_same_cause_is_one_alert_until_it_succeeds(
     run(instance)
     sensor.tick()
     assert world.open == []
+
+
+def test_one_outage_is_one_failed_run_whatever_numbers_its_messages_name(
+    sensor: Sensor,
+    instance: dg.DagsterInstance,
+    world: World,
+    hook: Hook,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = (
+        "http://source/listen_history?page=3 gave no answer in 6 tries; the last one: HTTP 503.",
+        "http://source/tracks?page=11 gave no answer in 6 tries; the last one: timed out.",
+        "No whole reading of http://source in 3 tries; the last one: tracks have changed.",
+    )
+    for said in words:
+        monkeypatch.setitem(FAULTS, "source", SourceUnavailable(said))
+        run(instance, "source")
+        sensor.tick()
+    assert [key.partition(":")[0] for key in world.open] == ["run_failed", "source_gone"]
+    assert len(hook.messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "again", "alerts"),
+    [
+        (
+            NothingToDo("Day 20: 7 users are too few."),
+            NothingToDo("Day 21: 8 users are too few."),
+            1,
+        ),
+        (NothingToDo("Day 20: 7 users are too few."), NothingToDo("Day 20: no model is there."), 2),
+        (
+            FAULTS["blocked"],
+            dg.Failure("Blocked by their checks, and not published: 2026-11-21"),
+            2,
+        ),
+    ],
+)
+def test_words_that_differ_in_numbers_alone_are_one_cause_but_for_blocked_days(
+    sensor: Sensor,
+    instance: dg.DagsterInstance,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    said: Exception,
+    again: Exception,
+    alerts: int,
+) -> None:
+    for fault in (said, again):
+        monkeypatch.setitem(FAULTS, "source", fault)
+        run(instance, "source")
+    sensor.tick()
+    assert len(world.open) == alerts
 
 
 def test_a_blocked_day_whose_verdict_was_accepted_is_not_told_as_a_failed_run(
