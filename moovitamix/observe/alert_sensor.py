@@ -48,6 +48,12 @@ class InstanceRuns:
 
         return last_success(self._instance, job)
 
+    def failed_since(self, job: str, since: datetime) -> int:
+        """How many runs of a job have ended since a moment, or at it, by failing."""
+        from moovitamix.observe.run_history import count_failed
+
+        return count_failed(self._instance, job, since)
+
     def failed_ticks(self) -> list[FailedTick]:
         """The last looks of sensors and schedules, where they failed."""
         from moovitamix.observe.tick_history import failed_ticks

@@ -8,7 +8,7 @@ that is refused), so of these the type alone is told, and the run shows the rest
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -166,8 +166,20 @@ def job_of(key: str) -> str:
     return key.split(":")[1]
 
 
-def source_trouble(failures: Sequence[Condition]) -> list[Condition]:
-    """What failures that are open together say of the source."""
+def source_trouble(
+    failures: Sequence[Condition],
+    *,
+    gone_before: bool,
+    failed_since: Callable[[str, datetime], int],
+) -> list[Condition]:
+    """What failures that are open together say of the source.
+
+    Args:
+        failures: The open ones, those that `once_each` leaves out too.
+        gone_before: Whether it is told to be gone already: then one failure keeps it so, for of
+            its repeats only those of the last minutes are among the failures.
+        failed_since: By job and moment, how many of its runs have failed since.
+    """
     found = []
     if any(one.entry == _ANEW for one in failures):
         found.append(
@@ -180,15 +192,19 @@ def source_trouble(failures: Sequence[Condition]) -> list[Condition]:
                 "`moovitamix source accept-reset`.",
             )
         )
-    gone = sum(one.entry == _GONE for one in failures)
-    if gone >= GONE_AFTER:
+    gone = [one for one in failures if one.entry == _GONE]
+    if len(gone) >= GONE_AFTER or (gone and gone_before):
+        first = min(map(_since, gone))
+        jobs = {job_of(one.key) for one in gone}
+        times = max(len(gone), sum(failed_since(job, first) for job in jobs))
         found.append(
             Condition(
                 key="source_gone",
                 kind="source_gone",
                 title="The source is gone",
-                text=f"{gone} runs in a row could not pull from it. No new day is loaded. "
-                "`moovitamix doctor` tells whether it answers now.",
+                text=f"Since {first:%Y-%m-%d %H:%M} UTC {times} runs that pull have failed, and "
+                "none succeeded. No new day is loaded. `moovitamix doctor` tells whether it "
+                "answers now.",
             )
         )
     return found

@@ -71,6 +71,17 @@ def last_success(instance: dg.DagsterInstance, job: str) -> datetime | None:
     return next((_ended(one) for one in records), None)
 
 
+def count_failed(instance: dg.DagsterInstance, job: str, since: datetime) -> int:
+    """How many runs of a job have ended since a moment, or at it, by failing."""
+    # Changed later than that is what ended just then, too.
+    changed_after = since - timedelta(seconds=1)
+    return instance.get_runs_count(
+        dg.RunsFilter(
+            job_name=job, statuses=[dg.DagsterRunStatus.FAILURE], updated_after=changed_after
+        )
+    )
+
+
 def _read(instance: dg.DagsterInstance, record: dg.RunRecord) -> FailedRun:
     run = record.dagster_run
     events = [

@@ -43,6 +43,9 @@ class NoRuns:
     def last_success(self, _job: str) -> datetime | None:
         return None
 
+    def failed_since(self, _job: str, _since: datetime) -> int:
+        return 0
+
     def failed_ticks(self) -> list[FailedTick]:
         return []
 

@@ -290,6 +290,37 @@ def test_a_source_that_is_gone_again_is_told_until_a_pull_succeeds(
     assert world.open == []
 
 
+def test_a_source_that_is_gone_stays_gone_and_its_failures_are_counted_until_a_pull_succeeds(
+    sensor: Sensor,
+    instance: dg.DagsterInstance,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_history, "OVERLAP", timedelta())  # no failure is read twice
+
+    def told() -> list[tuple[str]]:
+        query = "SELECT text FROM alerts WHERE kind = 'source_gone' AND resolved_at IS NULL"
+        return world.rows(query)
+
+    # Two that are read in one look, as after a while without a daemon; then one by one.
+    for failed in (2, 1, 1):
+        for _ in range(failed):
+            run(instance, "source")
+        sensor.tick()
+        sensor.tick()
+    run(instance, "postgres", job=other)
+    sensor.tick()
+    sensor.tick()
+    assert len(told()) == 1
+    assert "UTC 4 runs that pull have failed" in told()[0][0]
+    run(instance)
+    sensor.tick()
+    assert told() == []
+    run(instance, "source")
+    sensor.tick()
+    assert told() == []
+
+
 def test_a_source_that_has_started_anew_is_told_until_a_run_succeeds(
     sensor: Sensor, instance: dg.DagsterInstance, world: World, hook: Hook
 ) -> None:
