@@ -42,11 +42,11 @@ class InstanceRuns:
         found, self.since = failed_since(self._instance, self.since)
         return found
 
-    def last_success(self, job: str) -> datetime | None:
-        """When a run of a job last succeeded; UTC."""
-        from moovitamix.observe.run_history import last_success
+    def made_good(self, job: str, run_id: str, ended: datetime) -> bool:
+        """Whether what a failed run was to do was done since it ended."""
+        from moovitamix.observe.run_history import made_good
 
-        return last_success(self._instance, job)
+        return made_good(self._instance, job, run_id, ended)
 
     def failed_since(self, job: str, since: datetime) -> int:
         """How many runs of a job have ended since a moment, or at it, by failing."""

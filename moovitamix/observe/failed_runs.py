@@ -8,7 +8,7 @@ that is refused), so of these the type alone is told, and the run shows the rest
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -16,6 +16,9 @@ from moovitamix.observe.conditions import Condition
 
 # A pull tries six times by itself before its run fails; two runs that did are no hiccup.
 GONE_AFTER = 2
+
+# The job of runs that are begun on the UI's asset pages, whatever they make.
+BY_HAND = "__ASSET_JOB"
 
 # A job that never runs again must not be told of for ever.
 TOLD_FOR = timedelta(days=7)
@@ -64,7 +67,7 @@ class FailedRun:
 
 
 def condition_of(run: FailedRun, ui_url: str | None) -> Condition:
-    """The condition that stands for a failed run, until its job succeeds."""
+    """The condition that stands for a failed run, until it is made good."""
     days = " to ".join(dict.fromkeys(run.days))
     of_days = f" for {days}" if days else ""
     where = f"Step {run.step}: " if run.step else ""
@@ -143,13 +146,13 @@ def _entry(run: FailedRun) -> str | None:
 
 
 def still_open(
-    failures: Sequence[Condition], succeeded: Mapping[str, datetime], now: datetime
+    failures: Sequence[Condition], made_good: Callable[[str, str, datetime], bool], now: datetime
 ) -> list[Condition]:
     """The failures that nothing has made good since, and that are not too old to be told.
 
     Args:
         failures: Conditions of runs, new ones and such as are open already.
-        succeeded: By job, when a run of it last succeeded; UTC.
+        made_good: By job, run and when it ended, whether that was made good since.
         now: UTC.
     """
     return [
@@ -157,7 +160,7 @@ def still_open(
         for one in failures
         if one.since is not None
         and now - one.since < TOLD_FOR
-        and not ((good := succeeded.get(job_of(one.key))) and good > one.since)
+        and not made_good(job_of(one.key), one.key.split(":")[2], one.since)
     ]
 
 

@@ -38,8 +38,8 @@ class Runs(Protocol):
     def failed(self) -> list[FailedRun]:
         """The runs that failed since the last look, or some that were seen then already."""
 
-    def last_success(self, job: str) -> datetime | None:
-        """When a run of a job last succeeded; UTC."""
+    def made_good(self, job: str, run_id: str, ended: datetime) -> bool:
+        """Whether what a failed run was to do was done since it ended."""
 
     def failed_since(self, job: str, since: datetime) -> int:
         """How many runs of a job have ended since a moment, or at it, by failing."""
@@ -173,9 +173,7 @@ def _of_runs(
         if not failed_runs.is_told_by_days(run, held_back)
     ]
     every = list({one.key: one for one in [*fresh, *before]}.values())
-    jobs = {failed_runs.job_of(one.key) for one in every}
-    good = {job: ended for job in sorted(jobs) if (ended := runs.last_success(job)) is not None}
-    failures = failed_runs.still_open(every, good, now)
+    failures = failed_runs.still_open(every, runs.made_good, now)
     # Seen before and over by now: entering it again is refused, for each run is told once.
     return [
         *failed_runs.once_each(failures),

@@ -149,6 +149,44 @@ def test_it_is_over_when_a_later_run_of_the_job_succeeds_and_no_other(
     assert [body.partition("\n")[0] for body in hook.bodies] == ["NEW", "OVER"]
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_what_is_made_on_the_asset_pages_makes_good_what_was_to_make_the_same_and_nothing_else(
+    sensor: Sensor, instance: dg.DagsterInstance, world: World, by_hand: bool
+) -> None:
+    faults = {"als_model": 1}
+
+    def make(name: str, after: tuple[str, ...] = ()) -> dg.AssetsDefinition:
+        @dg.asset(name=name, deps=list(after))
+        def made() -> dg.MaterializeResult[None]:
+            if faults.pop(name, 0):
+                raise FAULTS["postgres"]
+            return dg.MaterializeResult()
+
+        return made
+
+    assets = [make("features"), make("als_model", ("features",)), make("genres")]
+    training = ["features", "als_model"]
+    defs = dg.Definitions(assets=assets, jobs=[dg.define_asset_job("retrain", training)])
+    pages = defs.resolve_implicit_global_asset_job_def()
+
+    def materialize(job: dg.JobDefinition, *names: str) -> str:
+        done = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(name) for name in names],
+            raise_on_error=False,
+        )
+        sensor.tick()
+        return f"run_failed:{job.name}:{done.run_id}"
+
+    failed = materialize(pages if by_hand else defs.resolve_job_def("retrain"), *training)
+    assert world.open == [failed]
+    materialize(pages, "genres")
+    materialize(pages, "features")
+    assert world.open == [failed]
+    materialize(pages, "als_model")
+    assert world.open == []
+
+
 def test_a_run_that_failed_and_was_made_good_between_two_looks_is_not_told(
     sensor: Sensor, instance: dg.DagsterInstance, hook: Hook
 ) -> None:
