@@ -15,6 +15,7 @@ from moovitamix.chores import (
 )
 from moovitamix.errors import StoreUnavailable
 from moovitamix.observe.alert_sensor import alerts
+from moovitamix.observe.failed_runs import BY_HAND
 from moovitamix.observe.report_sensors import send_report, write_report
 from moovitamix.partitions import daily
 from moovitamix.resources import Cache, Warehouse
@@ -26,8 +27,8 @@ warnings.filterwarnings("ignore", message=".*`owners`.*", category=dg.BetaWarnin
 # Shown with the run that a sensor asked for.
 WHY = "moovitamix/why"
 _ASKED_AT = "moovitamix/asked_at"
-# The job of runs that are begun on the UI's asset pages, whatever they make.
-_BY_HAND = "__ASSET_JOB"
+# What a training makes that nothing else does.
+_MODEL = dg.AssetKey("als_model")
 
 FEATURES = dg.AssetSelection.assets("user_features", "user_item_matrix")
 
@@ -166,7 +167,7 @@ def keep_champion(
         newest_day=max(loaded.published, default=None),
         max_age=timedelta(days=settings.retrain_after_days),
         cool_down=timedelta(days=settings.retrain_cool_down_days),
-        last_training=_last_begun(context.instance, retrain.name),
+        last_training=_last_training(context.instance),
         under_way=_is_under_way(context.instance, retrain.name)
         or _is_under_way(context.instance, ingest_day.name),
     )
@@ -222,13 +223,18 @@ def keep_serving(
     return dg.RunRequest(run_key=needed.key, job_name=job.name, tags={WHY: needed.why})
 
 
-def _last_begun(instance: dg.DagsterInstance, job: str) -> datetime | None:
-    """When the last run of a job was asked for, by whomever; None: never."""
-    last = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
-    if not last:
+def _last_training(instance: dg.DagsterInstance) -> datetime | None:
+    """When a training was last asked for, by whomever and in whatever job; None: never."""
+    of_model = [one.asset_entry.last_run_id or "" for one in instance.get_asset_records([_MODEL])]
+    records = [
+        *instance.get_run_records(dg.RunsFilter(job_name=retrain.name), limit=1),
+        *filter(None, map(instance.get_run_record_by_id, of_model)),
+    ]
+    if not records:
         return None
-    asked_at = last[0].dagster_run.tags.get(_ASKED_AT)  # by a clock that may be a simulated one
-    return datetime.fromisoformat(asked_at) if asked_at else last[0].create_timestamp
+    last = max(records, key=lambda record: record.create_timestamp)
+    asked_at = last.dagster_run.tags.get(_ASKED_AT)  # by a clock that may be a simulated one
+    return datetime.fromisoformat(asked_at) if asked_at else last.create_timestamp
 
 
 def _later(error: StoreUnavailable) -> dg.SkipReason:
@@ -245,7 +251,7 @@ def _is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
     ]
     if instance.get_runs(dg.RunsFilter(job_name=job, statuses=unfinished), limit=1):
         return True
-    by_hand = instance.get_runs(dg.RunsFilter(job_name=_BY_HAND, statuses=unfinished))
+    by_hand = instance.get_runs(dg.RunsFilter(job_name=BY_HAND, statuses=unfinished))
     made = {key for run in by_hand for key in run.asset_selection or ()}
     return bool(made) and not made.isdisjoint(_assets_of(job))
 

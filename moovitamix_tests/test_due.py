@@ -342,8 +342,9 @@ def test_the_sensor_asks_for_the_first_training_and_not_again_while_it_is_fresh(
         assert (asked.partition_key, asked.run_key is not None) == ("2026-11-21", True)
 
 
-@pytest.mark.usefixtures("at_ten")
-def test_drift_of_the_newest_day_asks_for_a_training(warehouse: Warehouse) -> None:
+@pytest.fixture
+def drifted(warehouse: Warehouse) -> Warehouse:
+    """A champion, from whose data the newest day has drifted."""
     published(warehouse, days(1, 21))
     with warehouse.connect() as connection:
         registered = registry.register(
@@ -362,10 +363,30 @@ def test_drift_of_the_newest_day_asks_for_a_training(warehouse: Warehouse) -> No
             "VALUES (%s, 'genre mix', %s, 'drifted'), (%s, 'activity', %s, 'steady')",
             (YESTERDAY, registered.version) * 2,
         )
+    return warehouse
+
+
+@pytest.mark.usefixtures("at_ten")
+def test_drift_of_the_newest_day_asks_for_a_training(drifted: Warehouse) -> None:
     with dg.instance_for_test() as instance:
-        asked = automation.keep_champion(context(instance, warehouse))
+        asked = automation.keep_champion(context(instance, drifted))
     assert isinstance(asked, dg.RunRequest)
     assert "genre mix" in asked.tags[automation.WHY]
+
+
+def test_a_model_that_somebody_fitted_in_the_ui_begins_the_cool_down(drifted: Warehouse) -> None:
+    assets = defs.resolve_implicit_global_asset_job_def()
+
+    def asks(instance: dg.DagsterInstance) -> bool:
+        return isinstance(automation.keep_champion(context(instance, drifted)), dg.RunRequest)
+
+    with dg.instance_for_test() as instance:
+        for made, asked in (("user_features", True), ("als_model", False)):
+            run = instance.create_run_for_job(
+                assets, status=dg.DagsterRunStatus.STARTED, asset_selection={dg.AssetKey(made)}
+            )
+            instance.report_run_canceled(run)
+            assert asks(instance) is asked
 
 
 def test_stores_that_are_down_make_sensors_look_again_later() -> None:

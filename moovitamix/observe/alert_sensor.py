@@ -20,16 +20,12 @@ if TYPE_CHECKING:
 # The sensor's decorator passes on a parameter that is beta, whether it is set or not.
 warnings.filterwarnings("ignore", message=".*`owners`.*", category=dg.BetaWarning)
 
-# A run may be entered in the history a little after one that ended later; what is read twice is
-# told once.
-_OVERLAP = timedelta(minutes=5)
-
 # So far back the first look goes.
 _AT_FIRST = timedelta(days=1)
 
 
 class InstanceRuns:
-    """The history of a Dagster instance, read from where the last look ended.
+    """The history of a Dagster instance, read from where the last look says.
 
     Attributes:
         since: From when on the next look has to read; UTC.
@@ -46,11 +42,17 @@ class InstanceRuns:
         found, self.since = failed_since(self._instance, self.since)
         return found
 
-    def last_success(self, job: str) -> datetime | None:
-        """When a run of a job last succeeded; UTC."""
-        from moovitamix.observe.run_history import last_success
+    def made_good(self, job: str, run_id: str, ended: datetime) -> bool:
+        """Whether what a failed run was to do was done since it ended."""
+        from moovitamix.observe.run_history import made_good
 
-        return last_success(self._instance, job)
+        return made_good(self._instance, job, run_id, ended)
+
+    def failed_since(self, job: str, since: datetime) -> int:
+        """How many runs of a job have ended since a moment, or at it, by failing."""
+        from moovitamix.observe.run_history import count_failed
+
+        return count_failed(self._instance, job, since)
 
     def failed_ticks(self) -> list[FailedTick]:
         """The last looks of sensors and schedules, where they failed."""
@@ -103,4 +105,4 @@ def alerts(
 
 
 def _since(cursor: str | None, now: datetime) -> datetime:
-    return datetime.fromisoformat(cursor) - _OVERLAP if cursor else now - _AT_FIRST
+    return datetime.fromisoformat(cursor) if cursor else now - _AT_FIRST

@@ -7,7 +7,8 @@ that is refused), so of these the type alone is told, and the run shows the rest
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -15,6 +16,9 @@ from moovitamix.observe.conditions import Condition
 
 # A pull tries six times by itself before its run fails; two runs that did are no hiccup.
 GONE_AFTER = 2
+
+# The job of runs that are begun on the UI's asset pages, whatever they make.
+BY_HAND = "__ASSET_JOB"
 
 # A job that never runs again must not be told of for ever.
 TOLD_FOR = timedelta(days=7)
@@ -31,6 +35,8 @@ _ENTRIES: dict[str, str] = {
 }
 # By the first word of the message: one type stands for three stores.
 _STORES = {"Postgres": "postgres-is-down", "Redis": "redis-is-down-or-full"}
+# Each is one cause, whatever page, step or last answer the words name.
+_OUTAGES = {_GONE, _ANEW, *_STORES.values()}
 
 _LONGEST = 400
 
@@ -61,7 +67,7 @@ class FailedRun:
 
 
 def condition_of(run: FailedRun, ui_url: str | None) -> Condition:
-    """The condition that stands for a failed run, until its job succeeds."""
+    """The condition that stands for a failed run, until it is made good."""
     days = " to ".join(dict.fromkeys(run.days))
     of_days = f" for {days}" if days else ""
     where = f"Step {run.step}: " if run.step else ""
@@ -86,8 +92,16 @@ def once_each(conditions: Sequence[Condition]) -> list[Condition]:
     """
     first: dict[tuple[str, str, str], Condition] = {}
     for one in sorted(conditions, key=_since):
-        first.setdefault((one.kind, job_of(one.key), one.text), one)
+        first.setdefault((one.kind, job_of(one.key), _same_cause(one)), one)
     return list(first.values())
+
+
+def _same_cause(condition: Condition) -> str:
+    """What is equal where runs failed for the same cause: their words may differ in numbers."""
+    if condition.entry in _OUTAGES:
+        return condition.entry
+    # Of blocked days the number is the cause.
+    return condition.text if condition.entry == _BLOCKED else re.sub(r"\d+", "#", condition.text)
 
 
 def _since(condition: Condition) -> datetime:
@@ -132,13 +146,13 @@ def _entry(run: FailedRun) -> str | None:
 
 
 def still_open(
-    failures: Sequence[Condition], succeeded: Mapping[str, datetime], now: datetime
+    failures: Sequence[Condition], made_good: Callable[[str, str, datetime], bool], now: datetime
 ) -> list[Condition]:
     """The failures that nothing has made good since, and that are not too old to be told.
 
     Args:
         failures: Conditions of runs, new ones and such as are open already.
-        succeeded: By job, when a run of it last succeeded; UTC.
+        made_good: By job, run and when it ended, whether that was made good since.
         now: UTC.
     """
     return [
@@ -146,7 +160,7 @@ def still_open(
         for one in failures
         if one.since is not None
         and now - one.since < TOLD_FOR
-        and not ((good := succeeded.get(job_of(one.key))) and good > one.since)
+        and not made_good(job_of(one.key), one.key.split(":")[2], one.since)
     ]
 
 
@@ -155,8 +169,20 @@ def job_of(key: str) -> str:
     return key.split(":")[1]
 
 
-def source_trouble(failures: Sequence[Condition]) -> list[Condition]:
-    """What failures that are open together say of the source."""
+def source_trouble(
+    failures: Sequence[Condition],
+    *,
+    gone_before: bool,
+    failed_since: Callable[[str, datetime], int],
+) -> list[Condition]:
+    """What failures that are open together say of the source.
+
+    Args:
+        failures: The open ones, those that `once_each` leaves out too.
+        gone_before: Whether it is told to be gone already: then one failure keeps it so, for of
+            its repeats only those of the last minutes are among the failures.
+        failed_since: By job and moment, how many of its runs have failed since.
+    """
     found = []
     if any(one.entry == _ANEW for one in failures):
         found.append(
@@ -169,15 +195,19 @@ def source_trouble(failures: Sequence[Condition]) -> list[Condition]:
                 "`moovitamix source accept-reset`.",
             )
         )
-    gone = sum(one.entry == _GONE for one in failures)
-    if gone >= GONE_AFTER:
+    gone = [one for one in failures if one.entry == _GONE]
+    if len(gone) >= GONE_AFTER or (gone and gone_before):
+        first = min(map(_since, gone))
+        jobs = {job_of(one.key) for one in gone}
+        times = max(len(gone), sum(failed_since(job, first) for job in jobs))
         found.append(
             Condition(
                 key="source_gone",
                 kind="source_gone",
                 title="The source is gone",
-                text=f"{gone} runs in a row could not pull from it. No new day is loaded. "
-                "`moovitamix doctor` tells whether it answers now.",
+                text=f"Since {first:%Y-%m-%d %H:%M} UTC {times} runs that pull have failed, and "
+                "none succeeded. No new day is loaded. `moovitamix doctor` tells whether it "
+                "answers now.",
             )
         )
     return found

@@ -38,8 +38,11 @@ class Runs(Protocol):
     def failed(self) -> list[FailedRun]:
         """The runs that failed since the last look, or some that were seen then already."""
 
-    def last_success(self, job: str) -> datetime | None:
-        """When a run of a job last succeeded; UTC."""
+    def made_good(self, job: str, run_id: str, ended: datetime) -> bool:
+        """Whether what a failed run was to do was done since it ended."""
+
+    def failed_since(self, job: str, since: datetime) -> int:
+        """How many runs of a job have ended since a moment, or at it, by failing."""
 
     def failed_ticks(self) -> list[FailedTick]:
         """The last looks of sensors and schedules, where they failed."""
@@ -163,17 +166,21 @@ def _of_runs(
     now: datetime,
 ) -> list[Condition]:
     before = ledger.open_conditions(connection, _OF_RUNS)
+    gone_before = bool(ledger.open_conditions(connection, ["source_gone"]))
     fresh = [
         failed_runs.condition_of(run, post.ui_url)
         for run in runs.failed()
         if not failed_runs.is_told_by_days(run, held_back)
     ]
     every = list({one.key: one for one in [*fresh, *before]}.values())
-    jobs = {failed_runs.job_of(one.key) for one in every}
-    good = {job: ended for job in sorted(jobs) if (ended := runs.last_success(job)) is not None}
-    failures = failed_runs.still_open(every, good, now)
+    failures = failed_runs.still_open(every, runs.made_good, now)
     # Seen before and over by now: entering it again is refused, for each run is told once.
-    return [*failed_runs.once_each(failures), *failed_runs.source_trouble(failures)]
+    return [
+        *failed_runs.once_each(failures),
+        *failed_runs.source_trouble(
+            failures, gone_before=gone_before, failed_since=runs.failed_since
+        ),
+    ]
 
 
 def _of_stores(

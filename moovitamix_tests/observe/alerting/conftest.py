@@ -40,8 +40,11 @@ class NoRuns:
     def failed(self) -> list[FailedRun]:
         return []
 
-    def last_success(self, _job: str) -> datetime | None:
-        return None
+    def made_good(self, _job: str, _run_id: str, _ended: datetime) -> bool:
+        return False
+
+    def failed_since(self, _job: str, _since: datetime) -> int:
+        return 0
 
     def failed_ticks(self) -> list[FailedTick]:
         return []

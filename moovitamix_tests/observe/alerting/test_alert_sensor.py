@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 import redis
 
 from moovitamix import automation
-from moovitamix.errors import SourceStartedAnew, SourceUnavailable, StoreUnavailable
+from moovitamix.errors import NothingToDo, SourceStartedAnew, SourceUnavailable, StoreUnavailable
+from moovitamix.observe import run_history
 from moovitamix.observe.alert_sensor import alerts
 from moovitamix.resources import Cache, Warehouse
 from moovitamix.settings import get_settings
@@ -147,6 +149,44 @@ def test_it_is_over_when_a_later_run_of_the_job_succeeds_and_no_other(
     assert [body.partition("\n")[0] for body in hook.bodies] == ["NEW", "OVER"]
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_what_is_made_on_the_asset_pages_makes_good_what_was_to_make_the_same_and_nothing_else(
+    sensor: Sensor, instance: dg.DagsterInstance, world: World, by_hand: bool
+) -> None:
+    faults = {"als_model": 1}
+
+    def make(name: str, after: tuple[str, ...] = ()) -> dg.AssetsDefinition:
+        @dg.asset(name=name, deps=list(after))
+        def made() -> dg.MaterializeResult[None]:
+            if faults.pop(name, 0):
+                raise FAULTS["postgres"]
+            return dg.MaterializeResult()
+
+        return made
+
+    assets = [make("features"), make("als_model", ("features",)), make("genres")]
+    training = ["features", "als_model"]
+    defs = dg.Definitions(assets=assets, jobs=[dg.define_asset_job("retrain", training)])
+    pages = defs.resolve_implicit_global_asset_job_def()
+
+    def materialize(job: dg.JobDefinition, *names: str) -> str:
+        done = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(name) for name in names],
+            raise_on_error=False,
+        )
+        sensor.tick()
+        return f"run_failed:{job.name}:{done.run_id}"
+
+    failed = materialize(pages if by_hand else defs.resolve_job_def("retrain"), *training)
+    assert world.open == [failed]
+    materialize(pages, "genres")
+    materialize(pages, "features")
+    assert world.open == [failed]
+    materialize(pages, "als_model")
+    assert world.open == []
+
+
 def test_a_run_that_failed_and_was_made_good_between_two_looks_is_not_told(
     sensor: Sensor, instance: dg.DagsterInstance, hook: Hook
 ) -> None:
@@ -211,6 +251,58 @@ def test_what_fails_again_for_the_same_cause_is_one_alert_until_it_succeeds(
     assert world.open == []
 
 
+def test_one_outage_is_one_failed_run_whatever_numbers_its_messages_name(
+    sensor: Sensor,
+    instance: dg.DagsterInstance,
+    world: World,
+    hook: Hook,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = (
+        "http://source/listen_history?page=3 gave no answer in 6 tries; the last one: HTTP 503.",
+        "http://source/tracks?page=11 gave no answer in 6 tries; the last one: timed out.",
+        "No whole reading of http://source in 3 tries; the last one: tracks have changed.",
+    )
+    for said in words:
+        monkeypatch.setitem(FAULTS, "source", SourceUnavailable(said))
+        run(instance, "source")
+        sensor.tick()
+    assert [key.partition(":")[0] for key in world.open] == ["run_failed", "source_gone"]
+    assert len(hook.messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "again", "alerts"),
+    [
+        (
+            NothingToDo("Day 20: 7 users are too few."),
+            NothingToDo("Day 21: 8 users are too few."),
+            1,
+        ),
+        (NothingToDo("Day 20: 7 users are too few."), NothingToDo("Day 20: no model is there."), 2),
+        (
+            FAULTS["blocked"],
+            dg.Failure("Blocked by their checks, and not published: 2026-11-21"),
+            2,
+        ),
+    ],
+)
+def test_words_that_differ_in_numbers_alone_are_one_cause_but_for_blocked_days(
+    sensor: Sensor,
+    instance: dg.DagsterInstance,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    said: Exception,
+    again: Exception,
+    alerts: int,
+) -> None:
+    for fault in (said, again):
+        monkeypatch.setitem(FAULTS, "source", fault)
+        run(instance, "source")
+    sensor.tick()
+    assert len(world.open) == alerts
+
+
 def test_a_blocked_day_whose_verdict_was_accepted_is_not_told_as_a_failed_run(
     sensor: Sensor, instance: dg.DagsterInstance, world: World
 ) -> None:
@@ -234,6 +326,37 @@ def test_a_source_that_is_gone_again_is_told_until_a_pull_succeeds(
     run(instance, day=21)
     sensor.tick()
     assert world.open == []
+
+
+def test_a_source_that_is_gone_stays_gone_and_its_failures_are_counted_until_a_pull_succeeds(
+    sensor: Sensor,
+    instance: dg.DagsterInstance,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_history, "OVERLAP", timedelta())  # no failure is read twice
+
+    def told() -> list[tuple[str]]:
+        query = "SELECT text FROM alerts WHERE kind = 'source_gone' AND resolved_at IS NULL"
+        return world.rows(query)
+
+    # Two that are read in one look, as after a while without a daemon; then one by one.
+    for failed in (2, 1, 1):
+        for _ in range(failed):
+            run(instance, "source")
+        sensor.tick()
+        sensor.tick()
+    run(instance, "postgres", job=other)
+    sensor.tick()
+    sensor.tick()
+    assert len(told()) == 1
+    assert "UTC 4 runs that pull have failed" in told()[0][0]
+    run(instance)
+    sensor.tick()
+    assert told() == []
+    run(instance, "source")
+    sensor.tick()
+    assert told() == []
 
 
 def test_a_source_that_has_started_anew_is_told_until_a_run_succeeds(
@@ -271,6 +394,34 @@ def test_a_redis_that_is_down_keeps_no_failure_from_being_told(
     run(instance, "postgres")
     sensor.tick()
     assert len(hook.messages) == 1
+
+
+def test_a_flood_of_failed_runs_is_told_in_some_looks_the_last_of_them_too(
+    sensor: Sensor, instance: dg.DagsterInstance, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_history, "AT_ONCE", 2)
+    first = run(instance, "postgres")
+    for _ in range(3):
+        run(instance, "postgres")
+    last = run(instance, "postgres", job=other)
+    for _ in range(3):
+        sensor.tick()
+    assert world.open == [f"run_failed:ingest_day:{first}", f"run_failed:retrain:{last}"]
+
+
+def test_the_cursor_goes_to_the_last_failure_and_never_back(
+    sensor: Sensor, instance: dg.DagsterInstance
+) -> None:
+    sensor.tick()
+    at_first = sensor.cursor
+    sensor.tick()
+    assert sensor.cursor == at_first
+    run(instance, "postgres")
+    ended = datetime.now(UTC)
+    for _ in range(2):
+        sensor.tick()
+        read_again = ended - datetime.fromisoformat(sensor.cursor or "")
+        assert run_history.OVERLAP <= read_again < run_history.OVERLAP + timedelta(minutes=1)
 
 
 def test_a_range_of_days_is_told_by_its_ends(

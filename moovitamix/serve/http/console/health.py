@@ -39,7 +39,11 @@ _OF_JOB = {
     "ingest_day": ("ingest", "warehouse"),
     "retrain": ("recommend",),
     "refresh_serving": ("recommend", "serve"),
+    "renew_serving": ("serve",),
     "observe_day": ("observe",),
+    "report_day": ("observe",),
+    "count_feedback": ("observe",),
+    "housekeeping": ("warehouse",),
 }
 _OF_INSTIGATOR = {
     "ingest_daily": ("ingest", "warehouse"),
@@ -61,11 +65,11 @@ _ASKED: frozenset[Kind] = frozenset(
         "day_late",
         "quarantine_growing",
         "drift",
-        "lists_expiring",
-        "nothing_served",
         "redis_down",
     }
 )
+# The same, where Redis answers.
+_ASKED_OF_REDIS: frozenset[Kind] = frozenset({"lists_expiring", "nothing_served"})
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,11 @@ def needs(
         *(standing.quarantine(*books.levels) if books.levels else ()),
         *standing.drift(books.drifted),
     ]
-    if lists is not None:
+    asked_for = _ASKED
+    if lists is None:
+        found.append(standing.REDIS_DOWN)
+    else:
+        asked_for |= _ASKED_OF_REDIS
         champion = books.champion
         version, promoted = (champion.version, champion.promoted_at) if champion else (None, None)
         found += standing.served(standing.Served(lists.current, version, promoted), now)
@@ -122,7 +130,7 @@ def needs(
     asked = [
         replace(one, since=booked[one.key].since) if one.key in booked else one for one in found
     ]
-    others = [one for one in books.alerts if one.kind not in _ASKED]
+    others = [one for one in books.alerts if one.kind not in asked_for]
     severities = list(dict.fromkeys(rule.severity for rule in RULES.values()))
     return sorted([*asked, *others], key=lambda one: severities.index(one.severity))
 

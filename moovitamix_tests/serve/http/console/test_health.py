@@ -7,7 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from moovitamix.automation import JOBS
 from moovitamix.observe.conditions import RULES, Condition, Kind
+from moovitamix.observe.standing import REDIS_DOWN
 from moovitamix.serve.generations import TIME_TO_LIVE, Generation
 from moovitamix.serve.http.console.books import Books, Judged, Reading
 from moovitamix.serve.http.console.checked import Checks, Process
@@ -89,7 +91,8 @@ def test_nothing_is_well_of_which_nobody_tells(books: Books | None, lists: Lists
     told = states(books, lists, needed(books, lists))
     assert list(told) == ["ingest", "warehouse", "recommend", "serve", "observe"]
     assert {one for name, one in told.items() if name != "serve"} == {"not known"}
-    assert told["serve"] == ("well" if lists else "not known")
+    of_redis = "well" if lists else "wrong"
+    assert told["serve"] == ("not known" if books is None and lists is None else of_redis)
 
 
 def test_where_no_feature_can_be_read_drift_is_not_known() -> None:
@@ -125,6 +128,29 @@ def test_each_kind_of_alert_but_an_announcement_is_about_a_stage() -> None:
                 expected,
                 "not known",
             }
+
+
+def test_a_job_that_failed_is_about_a_stage() -> None:
+    for job in JOBS:
+        failed = Condition(key=f"run_failed:{job.name}:1", kind="run_failed", title="", text="")
+        assert stages_of(failed), job.name
+
+
+def test_where_redis_does_not_answer_that_is_told_and_of_its_lists_what_the_book_says() -> None:
+    since = NOW - timedelta(hours=3)
+    booked = [
+        replace(REDIS_DOWN, since=since),
+        Condition(key="nothing_served", kind="nothing_served", title="No lists", text=""),
+    ]
+    books = replace(LOADED, alerts=booked)
+    found = needed(books, None)
+    assert [(one.title, one.since) for one in found] == [
+        ("Redis does not answer", since),
+        ("No lists", None),
+    ]
+    assert states(books, None, found)["serve"] == "wrong"
+    assert [one.title for one in needed(LOADED, None)] == ["Redis does not answer"]
+    assert needed(books, LISTS) == []
 
 
 def test_what_is_asked_now_outweighs_the_book_and_keeps_its_since() -> None:

@@ -275,7 +275,7 @@ def test_with_a_store_down_or_silent_pages_tell_what_they_cannot_show(
         lack = "Postgres does not answer" if warehouse is refused else "Postgres takes too long"
         asking([lack, "warehouse ? not known"], ["everybody"])
     stores = replace(published.stores, cache=no_redis)
-    asking(["Redis does not answer", "serve ? not known"], ["Model versions", "champion"])
+    asking(["Redis does not answer critical", "serve ✕ wrong"], ["Model versions", "champion"])
 
 
 def test_a_table_that_cannot_be_read_in_time_takes_nothing_else_from_the_page(
