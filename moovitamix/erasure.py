@@ -192,12 +192,16 @@ def erase_users(
 
 
 def _remember(warehouse: Warehouse, lake: LakeStore, of_whom: Mapping[int, bool]) -> None:
-    """Write down who is erased, of those of whom there is anything."""
+    """Write down who is erased: all for good, and of the others those of whom there is anything.
+
+    Of whom nothing is stored may be in the source all the same, and in the next pull.
+    """
     ids = list(of_whom)
     with warehouse.connect() as connection:
         persons = in_tables.accounts_of(connection, ids)
     persons |= in_files.accounts_in_files(lake, ids)
-    known = {one for one, _ in persons}
+    seen = {one for one, _ in persons}
+    known = seen | {one for one in ids if of_whom[one]}
     if len(known) < len(ids):  # a listen may be all there is of somebody
         known |= _named(warehouse, lake, set(ids) - known)
     if not known:
@@ -208,7 +212,8 @@ def _remember(warehouse: Warehouse, lake: LakeStore, of_whom: Mapping[int, bool]
             connection,
             accounts=[hash_account(key, one) for one in sorted(known)],
             persons=[
-                hash_person(key, one, created) for one, created in sorted(persons) if of_whom[one]
+                *(hash_person(key, one, at) for one, at in sorted(persons) if of_whom[one]),
+                *(erased.hash_unseen(key, one) for one in ids if of_whom[one] and one not in seen),
             ],
         )
 

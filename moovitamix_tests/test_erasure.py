@@ -188,6 +188,32 @@ def test_pulls_leave_an_erased_user_out_until_somebody_else_has_the_id(peopled: 
     assert peopled.mentions() == []
 
 
+@pytest.mark.parametrize("listened", [True, False])
+def test_whoever_is_erased_before_any_pull_has_seen_them_stays_away_too(
+    peopled: Peopled, listened: bool
+) -> None:
+    unseen = HER + 1
+    peopled.source.users.append(a_user(unseen, at(23, 15)))
+    peopled.source.listens.append(a_listen(unseen, [1], at(23, 15, 10)))
+    if listened:
+        with peopled.warehouse.connect() as connection:
+            tell_within(connection, unseen, at(23, 15, 10), [1])
+    erase(peopled, unseen)
+    with peopled.warehouse.connect() as connection:  # the world's clock is not the database's
+        connection.execute("UPDATE erasures SET erased_at = %s", (f"{at(23, 16)}+00",))
+    assert pull_without_erased(peopled, 24) == {"users": 1, "listen_history": 1}
+    plays = "SELECT DISTINCT user_id FROM listen_history"
+    assert (unseen,) not in rows_of(peopled.warehouse, plays)
+    assert traces_of_erased(peopled.warehouse, peopled.lake) == {}
+
+    # Who is given the id after that is somebody else.
+    peopled.source.users[-1] = a_user(unseen, at(24, 9))
+    peopled.source.listens.append(a_listen(unseen, [2], at(24, 10)))
+    assert pull_without_erased(peopled, 25) == {"listen_history": 1}
+    assert (unseen,) in rows_of(peopled.warehouse, plays)
+    assert traces_of_erased(peopled.warehouse, peopled.lake) == {}
+
+
 def test_whoever_was_erased_for_being_gone_is_let_in_when_the_source_shows_them_again(
     peopled: Peopled,
 ) -> None:
