@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from moovitamix import erasure
-from moovitamix.erasure import Erasure, erase_users, holdings, traces_of_erased
+from moovitamix.erasure import Erasure, erase_users, holdings
 from moovitamix.erasure_checks import no_erased_user_left
 from moovitamix.errors import StoreUnavailable
 from moovitamix.ingest.erased import KEY_FILE
@@ -27,11 +27,13 @@ from moovitamix.recommend import artifacts
 from moovitamix.resources import Lake, Warehouse
 from moovitamix.serve import people as in_cache
 from moovitamix.serve.generations import read_current
+from moovitamix.traces import traces_of_erased
 from moovitamix.warehouse import people as in_tables
 from moovitamix.warehouse.erasures import those_erased
 from moovitamix.warehouse.export_folder import verify_export
 from moovitamix.warehouse.exports import export
 from moovitamix_tests.ingest.pulling import a_listen, a_user, at, pull_at
+from moovitamix_tests.locks import lose
 from moovitamix_tests.peopled import (
     HER,
     HER_ACCOUNT,
@@ -408,6 +410,24 @@ def test_a_pull_and_a_step_that_are_under_way_are_waited_for(peopled: Peopled) -
         assert done.wait(20)
         eraser.join()
     assert len(waited) == 2
+    assert peopled.mentions() == []
+
+
+@pytest.mark.parametrize("lock", ["pull", "people"])
+def test_an_erasure_whose_lock_is_lost_ends_and_is_completed_by_the_next(
+    peopled: Peopled, lock: str
+) -> None:
+    told: list[str] = []
+
+    def tell(done: str) -> None:
+        told.append(done)
+        lose(peopled.warehouse, lock)
+
+    with pytest.raises(StoreUnavailable, match=f"session that held the lock `{lock}`"):
+        erase(peopled, tell=tell)
+    assert len(told) == 1
+    assert "table users" in peopled.mentions()
+    erase(peopled, 1)
     assert peopled.mentions() == []
 
 
