@@ -122,6 +122,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         import psycopg
 
         from moovitamix.warehouse import migrate
+        from moovitamix.warehouse.redacted import redacted
 
         address = self.address()
         try:
@@ -131,7 +132,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 f"Postgres does not answer: {' '.join(str(error).split())}. "
                 "Start it or correct MOOVITAMIX_DATABASE_URL; `moovitamix doctor` tests it."
             ) from error
-        with connection:
+        with redacted(), connection:
             migrate.ensure_current(address, self.schema_name)
             connection.execute(
                 f'SET search_path = "{self.schema_name}", "{self.schema_name}_staging"'
