@@ -1,6 +1,7 @@
-"""Users are erased from every store, in steps of which each may be repeated; and a proof of it.
+"""Users are erased from every store, in steps of which each may be repeated.
 
-How each store forgets somebody is told in the `people.py` of the stage that writes to it.
+How each store forgets somebody is told in the `people.py` of the stage that writes to it; that it
+has is proved in `traces.py`.
 
 1. The lake notes whose erasure has begun, until it is done, and keyed hashes of them go to
    `erasures`: from then on no pull brings them back.
@@ -20,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,10 @@ import polars as pl
 from moovitamix.ingest import erased, pulls
 from moovitamix.ingest import people as in_files
 from moovitamix.ingest.before import refuse_while_unfinished
-from moovitamix.ingest.erased import Erased, ensure_key, hash_account, hash_person, of_erased
-from moovitamix.ingest.named import Named
+from moovitamix.ingest.erased import ensure_key, hash_account, hash_person
 from moovitamix.recommend import people as in_artifacts
 from moovitamix.serve import people as in_cache
+from moovitamix.traces import everywhere, in_lake
 from moovitamix.warehouse import exports
 from moovitamix.warehouse import people as in_tables
 from moovitamix.warehouse.erasures import remember, those_erased
@@ -94,7 +95,7 @@ def holdings(warehouse: Warehouse, lake: LakeStore, ids: Sequence[int]) -> dict[
         with warehouse.connect() as connection:
             found = Counter(in_tables.count_rows(connection, ids))
             exported = list(exports.named_in_exports(connection))
-        for named in (*exported, *_in_lake(lake)):
+        for named in (*exported, *in_lake(lake)):
             found[named.place] += named.rows.join(wanted, on="id", how="semi").height
     return {place: count for place, count in found.items() if count}
 
@@ -102,7 +103,7 @@ def holdings(warehouse: Warehouse, lake: LakeStore, ids: Sequence[int]) -> dict[
 @contextmanager
 def alone_with_people(
     warehouse: Warehouse, lake: LakeStore, *, on_wait: Callable[[], None] = lambda: None
-) -> Iterator[None]:
+) -> Iterator[Callable[[], None]]:
     """Hold the locks under which the lake's files may be rewritten: nobody pulls, reads or serves.
 
     Args:
@@ -110,16 +111,24 @@ def alone_with_people(
         lake: What a killed pull has left of it is removed first.
         on_wait: Called when somebody is at work, for whom this waits.
 
+    Yields:
+        What confirms that both are held still (`Held.confirm`).
+
     Raises:
         NothingToDo: When a reset to another world is half done.
     """
     with (
-        warehouse.lock("pull", on_wait=on_wait),
-        warehouse.lock("people", on_wait=on_wait),
+        warehouse.lock("pull", on_wait=on_wait) as pulling,
+        warehouse.lock("people", on_wait=on_wait) as people,
     ):
+
+        def confirm() -> None:
+            pulling.confirm()
+            people.confirm()
+
         refuse_while_unfinished(lake)
         pulls.sweep(lake, pulls.kept_pulls(lake))
-        yield
+        yield confirm
 
 
 def erase_users(
@@ -147,11 +156,19 @@ def erase_users(
         tell: Told each step that is done, in counts.
 
     Raises:
-        StoreUnavailable: When Postgres or Redis does not answer; repeat it then. When the key of
-            earlier erasures is gone.
+        StoreUnavailable: When Postgres or Redis does not answer, or has not meanwhile; repeat it
+            then. When the key of earlier erasures is gone.
         NothingToDo: When a reset to another world is half done.
     """
-    with cache.connect() as client, alone_with_people(warehouse, lake, on_wait=on_wait):
+    with (
+        cache.connect() as client,
+        alone_with_people(warehouse, lake, on_wait=on_wait) as confirm,
+    ):
+
+        def done(told: str) -> None:
+            tell(told)
+            confirm()  # the next step is only for who is alone still
+
         those_erased(warehouse, lake)  # a second key would unlock nothing of the first
         shutil.rmtree(spool, ignore_errors=True)
         begun = erased.unfinished(lake)
@@ -159,25 +176,26 @@ def erase_users(
         wanted = sorted(of_whom)
         erased.begin(lake, of_whom)
         _remember(warehouse, lake, of_whom)
+        confirm()
         try:
             files = in_files.erase_from_files(lake, wanted, spool)
         finally:
             shutil.rmtree(spool, ignore_errors=True)
-        tell(f"{files:,} raw files of the lake")
+        done(f"{files:,} raw files of the lake")
         with warehouse.connect() as connection:
             rows = in_tables.erase_rows(connection, wanted)
-        tell(", ".join(f"{n:,} {table}" for table, n in rows.items()) or "0 rows of tables")
+        done(", ".join(f"{n:,} {table}" for table, n in rows.items()) or "0 rows of tables")
         made = in_artifacts.erase_from_artifacts(lake, wanted)
-        tell(
+        done(
             f"{made.features:,} files of features, {made.matrices:,} matrices, "
             f"{made.models:,} models"
         )
         lake.sweep("recommend", older_than=timedelta(0))
         keys = in_cache.erase_keys(client, cache.prefix, wanted, made.fingerprints)
-        tell(f"{keys:,} keys of the cache")
+        done(f"{keys:,} keys of the cache")
         with warehouse.connect() as connection:
             passed = exports.forget_everywhere(connection, wanted)
-        tell(f"{passed.rows:,} rows of exports")
+        done(f"{passed.rows:,} rows of exports")
         erased.finish(lake)
     return Erasure(
         rows,
@@ -192,12 +210,16 @@ def erase_users(
 
 
 def _remember(warehouse: Warehouse, lake: LakeStore, of_whom: Mapping[int, bool]) -> None:
-    """Write down who is erased, of those of whom there is anything."""
+    """Write down who is erased: all for good, and of the others those of whom there is anything.
+
+    Of whom nothing is stored may be in the source all the same, and in the next pull.
+    """
     ids = list(of_whom)
     with warehouse.connect() as connection:
         persons = in_tables.accounts_of(connection, ids)
     persons |= in_files.accounts_in_files(lake, ids)
-    known = {one for one, _ in persons}
+    seen = {one for one, _ in persons}
+    known = seen | {one for one in ids if of_whom[one]}
     if len(known) < len(ids):  # a listen may be all there is of somebody
         known |= _named(warehouse, lake, set(ids) - known)
     if not known:
@@ -208,7 +230,8 @@ def _remember(warehouse: Warehouse, lake: LakeStore, of_whom: Mapping[int, bool]
             connection,
             accounts=[hash_account(key, one) for one in sorted(known)],
             persons=[
-                hash_person(key, one, created) for one, created in sorted(persons) if of_whom[one]
+                *(hash_person(key, one, at) for one, at in sorted(persons) if of_whom[one]),
+                *(erased.hash_unseen(key, one) for one in ids if of_whom[one] and one not in seen),
             ],
         )
 
@@ -218,74 +241,6 @@ def _named(warehouse: Warehouse, lake: LakeStore, ids: set[int]) -> set[int]:
     wanted = pl.DataFrame({"id": sorted(ids)}, schema={"id": pl.Int64})
     return {
         one
-        for named in _everywhere(warehouse, lake)
+        for named in everywhere(warehouse, lake)
         for one in named.rows.join(wanted, on="id", how="semi")["id"].to_list()
     }
-
-
-def traces_of_erased(warehouse: Warehouse, lake: LakeStore) -> dict[str, int]:
-    """How many users each place still names who were erased; empty as it should be.
-
-    An id is no trace where it is another account's by now: one with a record of its own, created
-    at another moment. A listen recorded before that account was created is a trace again.
-
-    Raises:
-        StoreUnavailable: When the key of the hashes is gone.
-    """
-    they = those_erased(warehouse, lake)
-    if not they:
-        return {}
-    ids = pl.Series(dtype=pl.Int64)
-    for named in _everywhere(warehouse, lake):
-        ids = pl.concat([ids, named.rows["id"]]).unique()
-    suspects = pl.DataFrame({"id": they.suspects(ids)}, schema={"id": pl.Int64})
-    if suspects.is_empty():
-        return {}
-    places = [
-        Named(named.place, named.kind, rows)
-        for named in _everywhere(warehouse, lake)
-        if (rows := named.rows.join(suspects, on="id", how="semi")).height
-    ]
-    successors = _successors(places, they)
-    found: dict[str, set[int]] = {}
-    for named in places:
-        found.setdefault(named.place, set()).update(_traces(named, they, successors))
-    return {place: len(theirs) for place, theirs in found.items() if theirs}
-
-
-def _successors(places: Sequence[Named], they: Erased) -> dict[int, datetime]:
-    """Accounts that have the id of somebody erased now, and when they were created."""
-    accounts = [
-        (one, at)
-        for named in places
-        if named.kind == "account"
-        for one, at in named.rows.drop_nulls().rows()
-        if not they.is_person(one, at)
-    ]
-    return dict(sorted(accounts, reverse=True))  # of several the first that was created
-
-
-def _traces(named: Named, they: Erased, successors: dict[int, datetime]) -> set[int]:
-    """Those whom a place names, of ids that somebody erased had, who were erased."""
-    if named.kind == "id":
-        return set(named.rows["id"].to_list()) - successors.keys()
-    unclear = named.rows.filter(pl.col("at").is_null())["id"].to_list()
-    clear = named.rows.drop_nulls()
-    if named.kind == "account":
-        theirs = [one for one, at in clear.rows() if they.is_person(one, at)]
-    else:
-        listens = clear.rename({"id": "user_id", "at": "created_at"})
-        theirs = clear.filter(of_erased(listens, they, successors))["id"].to_list()
-    return {*theirs, *unclear}
-
-
-def _everywhere(warehouse: Warehouse, lake: LakeStore) -> Iterator[Named]:
-    with warehouse.connect() as connection:
-        yield from in_tables.named_in_tables(connection)
-        yield from exports.named_in_exports(connection)
-    yield from _in_lake(lake)
-
-
-def _in_lake(lake: LakeStore) -> Iterator[Named]:
-    yield from in_files.named_in_files(lake)
-    yield from in_artifacts.named_in_artifacts(lake)

@@ -1,6 +1,6 @@
 """The check that nobody is left who was erased: on all tables and the whole lake.
 
-It crosses stages, so it belongs to none of them. How it is found out: `erasure.traces_of_erased`.
+It crosses stages, so it belongs to none of them. How it is found out: `traces.traces_of_erased`.
 """
 
 import dagster as dg
@@ -11,7 +11,7 @@ from moovitamix.resources import Lake, Warehouse
 @dg.asset_check(asset="users", name="no_erased_user_left")
 def no_erased_user_left(lake: Lake, warehouse: Warehouse) -> dg.AssetCheckResult:
     """No table, raw file, matrix, model, feature or export names a user who was erased."""
-    from moovitamix.erasure import traces_of_erased
+    from moovitamix.traces import traces_of_erased
 
     # Else it might look in the middle of an erasure.
     with warehouse.hold_erasures():

@@ -94,19 +94,23 @@ def set_aside(
     """
     with (
         cache.connect() as client,
-        warehouse.lock("run", on_wait=on_wait),
-        warehouse.lock("pull", on_wait=on_wait),
+        warehouse.lock("run", on_wait=on_wait) as running,
+        warehouse.lock("pull", on_wait=on_wait) as pulling,
         # A run of Dagster past its pull holds this from reading to writing.
-        warehouse.lock("people", on_wait=on_wait),
+        warehouse.lock("people", on_wait=on_wait) as people,
     ):
         name = before.unfinished(lake)
         if name is None:
             name = _new_name(warehouse)
             before.begin(lake, name)
+        for held in (running, pulling, people):
+            held.confirm()
         _rename_schemas(warehouse, name)
         _serve_nothing(client, cache.prefix)
         with warehouse.connect() as connection:  # makes the new tables, if nobody has
             ledger.bring_over(connection, name)
+        for held in (running, pulling, people):
+            held.confirm()
         before.move(lake, name)
         before.finish(lake)
     return name

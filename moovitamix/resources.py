@@ -56,6 +56,35 @@ class Source(dg.ConfigurableResource[Any]):
         return services.ensure_demo_source()
 
 
+class Held:
+    """A named lock of Postgres, as who holds it sees it: a lost session has let go of it.
+
+    Args:
+        name: Of the lock.
+        connection: The one by which it is held.
+    """
+
+    def __init__(self, name: str, connection: psycopg.Connection) -> None:
+        self._name = name
+        self._connection = connection
+
+    def confirm(self) -> None:
+        """Make sure that it is still held: to be asked before what must not be done twice.
+
+        Raises:
+            StoreUnavailable: When it is not, for Postgres has ended the session.
+        """
+        import psycopg
+
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable(
+                f"Postgres has ended the session that held the lock `{self._name}`: somebody else "
+                "may hold it by now, so nothing more is changed. Do it again when Postgres is back."
+            ) from error
+
+
 class Warehouse(dg.ConfigurableResource[Any]):
     """Postgres: the tables, their staging area and the model registry."""
 
@@ -93,6 +122,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         import psycopg
 
         from moovitamix.warehouse import migrate
+        from moovitamix.warehouse.redacted import redacted
 
         address = self.address()
         try:
@@ -102,7 +132,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 f"Postgres does not answer: {' '.join(str(error).split())}. "
                 "Start it or correct MOOVITAMIX_DATABASE_URL; `moovitamix doctor` tests it."
             ) from error
-        with connection:
+        with redacted(), connection:
             migrate.ensure_current(address, self.schema_name)
             connection.execute(
                 f'SET search_path = "{self.schema_name}", "{self.schema_name}_staging"'
@@ -113,13 +143,13 @@ class Warehouse(dg.ConfigurableResource[Any]):
     @contextmanager
     def lock(
         self, name: str, *, shared: bool = False, on_wait: Callable[[], None] = lambda: None
-    ) -> Iterator[None]:
+    ) -> Iterator[Held]:
         """Hold a named lock of this namespace; wait for whoever holds it.
 
         It is an advisory lock of Postgres: it works across machines, and a holder that is
-        killed lets go of it. There are three, and who needs several takes them in this order,
-        each once: `run` (a command `run`), `pull` (who reads the source), `people` (see
-        `hold_erasures`).
+        killed, or whose session is lost, lets go of it (`Held.confirm`). There are three, and who
+        needs several takes them in this order, each once: `run` (a command `run`), `pull` (who
+        reads the source), `people` (see `hold_erasures`).
 
         Args:
             name: What is being done.
@@ -135,9 +165,9 @@ class Warehouse(dg.ConfigurableResource[Any]):
             if connection.execute(taken, key).fetchone() != (True,):
                 on_wait()
                 connection.execute(f"SELECT pg_advisory_lock{kind}(hashtextextended(%s, 0))", key)
-            yield
+            yield Held(name, connection)
 
-    def hold_erasures(self) -> AbstractContextManager[None]:
+    def hold_erasures(self) -> AbstractContextManager[Held]:
         """Keep erasures waiting: for as long as something of users is between two stores.
 
         Whoever reads ids or values of users from the lake, a table or the cache and writes them

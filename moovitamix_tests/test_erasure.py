@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from moovitamix import erasure
-from moovitamix.erasure import Erasure, erase_users, holdings, traces_of_erased
+from moovitamix.erasure import Erasure, erase_users, holdings
 from moovitamix.erasure_checks import no_erased_user_left
 from moovitamix.errors import StoreUnavailable
 from moovitamix.ingest.erased import KEY_FILE
@@ -27,11 +27,13 @@ from moovitamix.recommend import artifacts
 from moovitamix.resources import Lake, Warehouse
 from moovitamix.serve import people as in_cache
 from moovitamix.serve.generations import read_current
+from moovitamix.traces import traces_of_erased
 from moovitamix.warehouse import people as in_tables
 from moovitamix.warehouse.erasures import those_erased
 from moovitamix.warehouse.export_folder import verify_export
 from moovitamix.warehouse.exports import export
 from moovitamix_tests.ingest.pulling import a_listen, a_user, at, pull_at
+from moovitamix_tests.locks import lose
 from moovitamix_tests.peopled import (
     HER,
     HER_ACCOUNT,
@@ -186,6 +188,32 @@ def test_pulls_leave_an_erased_user_out_until_somebody_else_has_the_id(peopled: 
     erase(peopled)
     assert pull_without_erased(peopled, 26) == {"users": 1, "listen_history": 5}
     assert peopled.mentions() == []
+
+
+@pytest.mark.parametrize("listened", [True, False])
+def test_whoever_is_erased_before_any_pull_has_seen_them_stays_away_too(
+    peopled: Peopled, listened: bool
+) -> None:
+    unseen = HER + 1
+    peopled.source.users.append(a_user(unseen, at(23, 15)))
+    peopled.source.listens.append(a_listen(unseen, [1], at(23, 15, 10)))
+    if listened:
+        with peopled.warehouse.connect() as connection:
+            tell_within(connection, unseen, at(23, 15, 10), [1])
+    erase(peopled, unseen)
+    with peopled.warehouse.connect() as connection:  # the world's clock is not the database's
+        connection.execute("UPDATE erasures SET erased_at = %s", (f"{at(23, 16)}+00",))
+    assert pull_without_erased(peopled, 24) == {"users": 1, "listen_history": 1}
+    plays = "SELECT DISTINCT user_id FROM listen_history"
+    assert (unseen,) not in rows_of(peopled.warehouse, plays)
+    assert traces_of_erased(peopled.warehouse, peopled.lake) == {}
+
+    # Who is given the id after that is somebody else.
+    peopled.source.users[-1] = a_user(unseen, at(24, 9))
+    peopled.source.listens.append(a_listen(unseen, [2], at(24, 10)))
+    assert pull_without_erased(peopled, 25) == {"listen_history": 1}
+    assert (unseen,) in rows_of(peopled.warehouse, plays)
+    assert traces_of_erased(peopled.warehouse, peopled.lake) == {}
 
 
 def test_whoever_was_erased_for_being_gone_is_let_in_when_the_source_shows_them_again(
@@ -382,6 +410,24 @@ def test_a_pull_and_a_step_that_are_under_way_are_waited_for(peopled: Peopled) -
         assert done.wait(20)
         eraser.join()
     assert len(waited) == 2
+    assert peopled.mentions() == []
+
+
+@pytest.mark.parametrize("lock", ["pull", "people"])
+def test_an_erasure_whose_lock_is_lost_ends_and_is_completed_by_the_next(
+    peopled: Peopled, lock: str
+) -> None:
+    told: list[str] = []
+
+    def tell(done: str) -> None:
+        told.append(done)
+        lose(peopled.warehouse, lock)
+
+    with pytest.raises(StoreUnavailable, match=f"session that held the lock `{lock}`"):
+        erase(peopled, tell=tell)
+    assert len(told) == 1
+    assert "table users" in peopled.mentions()
+    erase(peopled, 1)
     assert peopled.mentions() == []
 
 

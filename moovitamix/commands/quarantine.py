@@ -68,7 +68,7 @@ def retry() -> None:
     Listens whose user or track has arrived are loaded; records that broke the contract are read
     again by today's. Each later load does the first by itself. Safe while loads are under way.
     """
-    from moovitamix.resources import Warehouse
+    from moovitamix.resources import Lake, Warehouse
     from moovitamix.settings import get_settings
     from moovitamix.warehouse import quarantine as waiting
 
@@ -76,6 +76,7 @@ def retry() -> None:
     with Warehouse().connect() as connection:
         retried = waiting.retry(
             connection,
+            Lake().open(),
             present=settings.present().astimezone(UTC).replace(tzinfo=None),
             first_day=settings.first_day,
         )

@@ -17,7 +17,7 @@ from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import covering_pull, last_day_over, pull_source
 from moovitamix.ingest.pulls import Pull
 from moovitamix.ingest.request_times import RequestTimes
-from moovitamix.resources import Source, Warehouse
+from moovitamix.resources import Held, Source, Warehouse
 from moovitamix.settings import get_settings
 
 Log = Callable[[str], None]
@@ -51,7 +51,8 @@ def ensure_pull(
         NothingToDo: When the last of the days is not over yet, or a reset is half done.
         SourceUnavailable: See `pull_source`.
         SourceContractError: See `pull_source`.
-        StoreUnavailable: When users were erased, and the key that tells whom is gone.
+        StoreUnavailable: When users were erased, and the key that tells whom is gone. When the lock
+            was lost meanwhile.
     """
     from moovitamix.warehouse.erasures import those_erased
     from moovitamix.warehouse.judge import blocked_on
@@ -61,7 +62,8 @@ def ensure_pull(
             f"{days[-1]} is not over yet, its listens are still being made. "
             f"Run it after midnight UTC; the last day that is over is {last_day_over(_present())}."
         )
-    with warehouse.lock("pull", on_wait=lambda: log("Another pull is under way: waiting for it")):
+    waits = "Another pull is under way: waiting for it"
+    with warehouse.lock("pull", on_wait=lambda: log(waits)) as held:
         refuse_while_unfinished(lake)
         kept = covering_pull(lake, days)
         if kept is not None and not refresh:
@@ -73,7 +75,7 @@ def ensure_pull(
         # Asks and reads in four fifths of the processor time that asyncio's own loop takes.
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             erased = those_erased(warehouse, lake)
-            return runner.run(_pull(source.address(), lake, warehouse, erased, log))
+            return runner.run(_pull(source.address(), lake, warehouse, erased, held, log))
 
 
 def _keep(warehouse: Warehouse, times: RequestTimes, log: Log) -> None:
@@ -89,7 +91,9 @@ def _keep(warehouse: Warehouse, times: RequestTimes, log: Log) -> None:
         log(f"How long the source took could not be kept: {type(error).__name__}")
 
 
-async def _pull(url: str, lake: LakeStore, warehouse: Warehouse, erased: Erased, log: Log) -> Pull:
+async def _pull(
+    url: str, lake: LakeStore, warehouse: Warehouse, erased: Erased, held: Held, log: Log
+) -> Pull:
     settings = get_settings()
     token = settings.source_token.get_secret_value() if settings.source_token else None
     log(f"Reading all of {url}")
@@ -103,6 +107,7 @@ async def _pull(url: str, lake: LakeStore, warehouse: Warehouse, erased: Erased,
                 clock=_present,
                 first_day=settings.first_day,
                 erased=erased,
+                confirm=held.confirm,
                 on_progress=progress,
                 on_trouble=lambda trouble: log(f"Reading again, for {trouble}"),
             )

@@ -2,7 +2,9 @@
 
 Two hashes (HMAC-SHA256): of a person's id and the moment their account was created, which tells
 their record from that of whoever is given the id later; and of the id alone, for what carries no
-more than that. The hashes are in Postgres, the key is in the lake: neither alone tells who it was.
+more than that. Of whom no pull had seen the account that moment is not known: then the moment of
+the erasure tells, for whoever is given the id later is created after it. The hashes are in
+Postgres, the key is in the lake: neither alone tells who it was.
 
     erasure/key               32 random bytes, made with the first erasure
     erasure/unfinished.json   ids whose erasure is under way or was killed; gone when it is done
@@ -39,12 +41,13 @@ class Erased:
     Args:
         key: Of the hashes; empty where nobody was erased.
         accounts: Hashes of their ids.
-        persons: Hashes of ids and moments of creation.
+        persons: Hashes of ids and moments of creation, or of unseen accounts; and when (naive UTC)
+            each was erased last.
     """
 
     key: bytes = field(repr=False)
     accounts: frozenset[bytes] = field(repr=False)
-    persons: frozenset[bytes] = field(repr=False)
+    persons: Mapping[bytes, datetime] = field(repr=False)
 
     def __bool__(self) -> bool:
         """Whether anybody was."""
@@ -56,14 +59,17 @@ class Erased:
 
     def is_person(self, user_id: int, created_at: datetime) -> bool:
         """Whether the account of this id that was created then was erased."""
-        return hash_person(self.key, user_id, created_at) in self.persons
+        if hash_person(self.key, user_id, created_at) in self.persons:
+            return True
+        unseen = self.persons.get(hash_unseen(self.key, user_id))
+        return unseen is not None and created_at <= unseen
 
     def suspects(self, user_ids: Iterable[int]) -> list[int]:
         """Those ids that somebody had who was erased; others may have them by now."""
         return [user_id for user_id in user_ids if self.has_account(user_id)]
 
 
-NOBODY = Erased(b"", frozenset(), frozenset())
+NOBODY = Erased(b"", frozenset(), {})
 
 
 def hash_account(key: bytes, user_id: int) -> bytes:
@@ -74,6 +80,11 @@ def hash_account(key: bytes, user_id: int) -> bytes:
 def hash_person(key: bytes, user_id: int, created_at: datetime) -> bytes:
     """The keyed hash of an id and the naive UTC moment its account was created."""
     return hmac.digest(key, b"person:%d:%d" % (user_id, microseconds(created_at)), "sha256")
+
+
+def hash_unseen(key: bytes, user_id: int) -> bytes:
+    """The keyed hash of whoever had an id, of whom nobody knew when the account was created."""
+    return hmac.digest(key, b"unseen:%d" % user_id, "sha256")
 
 
 def read_key(lake: LakeStore) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
+from moovitamix.errors import StoreUnavailable
 from moovitamix.ingest.contract import ENDPOINTS, Endpoint
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import EndpointCounts, Pull, manifest_file, pull_file, raw_file
@@ -89,6 +90,29 @@ def keep_lists(
         _stream(lake, pull_file(pull, endpoint.name, kind), rows, folder)
     if brought.gone is not None:
         lake.write_parquet(pull_file(pull, endpoint.name, "gone"), brought.gone)
+
+
+def refuse_unless_whole(lake: LakeStore, pull: Pull) -> None:
+    """Raise when a file is gone that a new pull has written: its manifest would promise it.
+
+    Raises:
+        StoreUnavailable: Then; the next pull removes what is left.
+    """
+    there = {*lake.names(f"pulls/{pull.name}"), *lake.names("raw")}
+    names = [
+        name
+        for one in ENDPOINTS
+        for name in (
+            *(pull_file(pull.name, one.name, kind) for kind in ("index", "seen", "rejected")),
+            *(raw_file(one.name, day, pull.name) for day in pull.counts[one.name].dealt),
+        )
+    ]
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise StoreUnavailable(
+            f"{len(missing)} files that this pull has written are gone from the lake, among them "
+            f"{missing[0]}: the pull is not kept. See who else pulls or removes files; run again."
+        )
 
 
 def keep(lake: LakeStore, pull: Pull) -> None:

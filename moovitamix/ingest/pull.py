@@ -20,7 +20,7 @@ from moovitamix.ingest.contract import TRACKS, USERS
 from moovitamix.ingest.deal import PullTimes
 from moovitamix.ingest.erased import NOBODY, Erased, leave_out
 from moovitamix.ingest.fetch import Progress, Reading, read_source
-from moovitamix.ingest.keep import keep, keep_days, keep_lists
+from moovitamix.ingest.keep import keep, keep_days, keep_lists, refuse_unless_whole
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import EndpointCounts, Pull
 
@@ -47,6 +47,7 @@ async def pull_source(
     clock: Callable[[], datetime],
     first_day: date,
     erased: Erased = NOBODY,
+    confirm: Callable[[], None] = lambda: None,
     on_progress: Progress = lambda *_: None,
     on_trouble: Callable[[str], None] = lambda _: None,
 ) -> Pull:
@@ -62,6 +63,7 @@ async def pull_source(
         clock: Tells the present, naive UTC.
         first_day: The first partition.
         erased: Whose records are left out, and not kept.
+        confirm: Asked before the pull is kept; raises when somebody else may pull by now.
         on_progress: Told the endpoint, the pages read and the pages expected.
         on_trouble: Told, in a sentence, why a reading was thrown away.
 
@@ -69,6 +71,7 @@ async def pull_source(
         SourceUnavailable: When no whole reading was to be had.
         SourceContractError: When the source does not speak its contract.
         SourceStartedAnew: When it is another world than the one in the lake.
+        StoreUnavailable: When files that it has written are gone.
     """
     earlier = pulls.kept_pulls(lake)
     pulls.sweep(lake, earlier)
@@ -89,6 +92,8 @@ async def pull_source(
         name = pulls.pull_name(began)
         counts = _keep_new(lake, name, readings, earlier, times, spool, left_out)
         pull = Pull(name, began, max(began, clock()), over, counts)
+        refuse_unless_whole(lake, pull)
+        confirm()
         keep(lake, pull)
     finally:
         shutil.rmtree(spool, ignore_errors=True)

@@ -124,14 +124,26 @@ def sweep(lake: LakeStore, kept: Sequence[Pull]) -> None:
     lake.sweep("", older_than=_ABANDONED_AFTER)
 
 
-def known_contents(lake: LakeStore, endpoint: Endpoint, pulls: Sequence[Pull]) -> pl.DataFrame:
-    """Key, sha256, day and pull of every content that these pulls brought, in their order."""
-    frames = [
-        lake.read_parquet([pull_file(pull.name, endpoint.name, "index")]).with_columns(
-            pull=pl.lit(pull.name)
-        )
-        for pull in pulls
-    ]
+def known_contents(
+    lake: LakeStore,
+    endpoint: Endpoint,
+    pulls: Sequence[Pull],
+    of: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """Key, sha256, day and pull of every content that these pulls brought, in their order.
+
+    Args:
+        lake: Which.
+        endpoint: Whose.
+        pulls: Oldest first.
+        of: The keys of the only records that are asked about; None for all.
+    """
+    frames = []
+    for pull in pulls:
+        index = lake.read_parquet([pull_file(pull.name, endpoint.name, "index")])
+        if of is not None:
+            index = index.join(of, on=list(endpoint.key), how="semi", maintain_order="left")
+        frames.append(index.with_columns(pull=pl.lit(pull.name)))
     if frames:
         return pl.concat(frames)
     key = {name: endpoint.schema[name] for name in endpoint.key}

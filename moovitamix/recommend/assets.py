@@ -51,8 +51,9 @@ def user_features(
 
     with warehouse.connect() as connection:
         published = interactions.published(connection)
-    with warehouse.hold_erasures():
+    with warehouse.hold_erasures() as held:
         frame = features.read_user_features(warehouse, published.as_of)
+        held.confirm()
         pointer = artifacts.store_features(lake.open(), frame, published.as_of, published.pull)
     silent = frame.filter(plays=0).height
     context.log.info(f"{frame.height} users, {silent} of them have not listened yet")
@@ -98,9 +99,10 @@ def user_item_matrix(
             yield block
 
     parameters = training.matrix_parameters(warehouse)
-    with warehouse.hold_erasures():
+    with warehouse.hold_erasures() as held:
         found = interactions.stream_interactions(warehouse, published.as_of, parameters.window_days)
         matrix = build_in_blocks(counted(found), parameters, published.as_of)
+        held.confirm()
         pointer = artifacts.store_matrix(lake.open(), matrix, published.pull)
     users, tracks = matrix.values.shape
     context.log.info(f"{plays} plays: {users} users, {tracks} tracks, {matrix.values.nnz} pairs")

@@ -89,7 +89,7 @@ def fit_candidate(
     tell(choice.why)
     wanted = choice.configuration
     # Not around the search, which takes long and writes nothing of anybody.
-    with warehouse.hold_erasures():
+    with warehouse.hold_erasures() as held:
         pointer = artifacts.current_matrix(lake)  # the search took long: there may be a newer one
         matrix = artifacts.load_pointed(lake, pointer)
         if matrix.parameters != wanted.matrix:
@@ -98,6 +98,7 @@ def fit_candidate(
             matrix = build_in_blocks(plays, wanted.matrix, pointer.as_of)
         bounded = bound_regularization(wanted.als, matrix)
         model = fit_als(matrix, bounded, on_iteration)
+        held.confirm()
         artifact = artifacts.store_model(lake, run_id, model)
     blend, releases = wanted.blend, wanted.releases
     if choice.by != "refresh":

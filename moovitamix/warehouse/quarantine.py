@@ -20,7 +20,9 @@ from moovitamix.ingest.deal import PullTimes, deal
 from moovitamix.ingest.decode import decode_records
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import last_day_over
-from moovitamix.ingest.pulls import brought_after
+from moovitamix.ingest.pulls import brought_after, kept_pulls, known_contents, latest_of
+from moovitamix.ingest.settle import settle, unite
+from moovitamix.ingest.slices import read_contents
 from moovitamix.warehouse.publish import load_staged, take_turn
 from moovitamix.warehouse.stage import copy_to_staging, typed_listens, typed_tracks, typed_users
 
@@ -136,7 +138,9 @@ def newest_waiting(
     return [WaitingRow(*row) for row in rows.fetchall()]
 
 
-def retry(connection: psycopg.Connection, *, present: datetime, first_day: date) -> Retried:
+def retry(
+    connection: psycopg.Connection, lake: LakeStore, *, present: datetime, first_day: date
+) -> Retried:
     """Load now what can be: listens whose user or track has come, records that are good by now.
 
     Records are decoded by today's contract, and loaded by the statements of a publication, in
@@ -144,6 +148,7 @@ def retry(connection: psycopg.Connection, *, present: datetime, first_day: date)
 
     Args:
         connection: A transaction of the warehouse; the caller commits it.
+        lake: Tells what pulls have brought of the same listen records.
         present: Now, naive UTC: what is dated ahead, or today, still waits.
         first_day: The first partition.
     """
@@ -154,9 +159,9 @@ def retry(connection: psycopg.Connection, *, present: datetime, first_day: date)
     for endpoint in ENDPOINTS:
         good = _decoded_again(connection, endpoint, times)
         table, typed = _STAGED[endpoint.name]
-        latest = good.unique(list(endpoint.key), keep="last", maintain_order=True)
-        copy_to_staging(connection, table, run_id, typed(latest))
-        days.update(good["day"].to_list())
+        records = _settled(lake, good) if endpoint is LISTENS else latest_of(endpoint, good)
+        copy_to_staging(connection, table, run_id, typed(records))
+        days.update(records["day"].to_list())
     loaded = load_staged(connection, run_id=run_id, days=sorted(days))
     connection.execute(
         "UPDATE quarantine SET last_tried = now() WHERE endpoint = 'listens' "
@@ -238,8 +243,21 @@ def _decoded_again(
     connection.execute(
         _RESOLVE, {"endpoint": endpoint.name, "sha256": ripe["quarantined"].to_list()}
     )
-    ripe = ripe.with_columns(day=pl.col("dealt")).drop("ahead", "quarantined", "dealt")
-    if endpoint is LISTENS:
-        heard = pl.col("created_at").repeat_by(pl.col("items").list.len())
-        ripe = ripe.with_columns(listened_at=heard)
-    return ripe
+    return ripe.with_columns(day=pl.col("dealt")).drop("ahead", "quarantined", "dealt")
+
+
+def _settled(lake: LakeStore, good: pl.DataFrame) -> pl.DataFrame:
+    """Listens, one a record, settled as if the pulls that rejected them had brought them.
+
+    Each adds to what the lake holds of its record, and to what an older pull of these has told.
+    """
+    keys = good.select(LISTENS.key).unique()
+    latest = latest_of(LISTENS, known_contents(lake, LISTENS, kept_pulls(lake), keys))
+    settled = read_contents(lake, LISTENS, latest)
+    for (day, pull), told in good.partition_by(
+        "day", "pull", as_dict=True, maintain_order=True
+    ).items():
+        contents = unite(told.drop("day", "pull").sort("updated_at", "sha256"))
+        grown = settle(contents, settled).with_columns(day=pl.lit(day), pull=pl.lit(pull))
+        settled = latest_of(LISTENS, pl.concat([settled, grown.select(settled.columns)]))
+    return settled

@@ -73,10 +73,8 @@ WHERE h.recorded_at::date = ANY(%(days)s) AND NOT h.told
                     AND d.track_id = h.track_id AND d.nth = h.nth)
   AND NOT EXISTS (SELECT FROM quarantine q
                   WHERE q.endpoint = 'listen_history' AND q.resolved_at IS NOT NULL
-                    AND ((convert_from(q.payload, 'UTF8'))::json ->> 'user_id')::bigint
-                        = h.user_id
-                    AND ((convert_from(q.payload, 'UTF8'))::json ->> 'created_at')::timestamp
-                        = h.recorded_at)
+                    AND q.key = h.user_id || ' '
+                                || (extract(epoch FROM h.recorded_at) * 1000000)::bigint)
 GROUP BY h.user_id, h.recorded_at
 """
 

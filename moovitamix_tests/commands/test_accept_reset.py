@@ -26,6 +26,7 @@ from moovitamix.warehouse.days import published_days
 from moovitamix_tests.commands.conftest import Command
 from moovitamix_tests.conftest import drop_schemas
 from moovitamix_tests.ingest.pulling import at, pull_at
+from moovitamix_tests.locks import lose
 from moovitamix_tests.reference_source import ReferenceSource
 from moovitamix_tests.serve.world import make_world
 from moovitamix_tests.warehouse.loading import contents, load
@@ -163,6 +164,34 @@ def test_a_step_of_a_run_that_is_past_its_pull_is_waited_for(
         assert noticed.wait(20)
         assert contents(warehouse) == old
     resetting.join(30)
+    expect_set_aside(warehouse, lake, old)
+
+
+@pytest.mark.parametrize("lock", ["run", "pull", "people"])
+@pytest.mark.parametrize("step", ["_new_name", "_serve_nothing"])
+def test_a_reset_whose_lock_is_lost_ends_and_is_completed_by_the_next(
+    warehouse: Warehouse,
+    lake: LakeStore,
+    valkey_url: str,
+    old: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+    lock: str,
+    step: str,
+) -> None:
+    cache = Cache(url=valkey_url, namespace=warehouse.schema_name)
+    take = getattr(reset, step)
+
+    def take_and_lose(*arguments: Any) -> Any:
+        lose(warehouse, lock)
+        return take(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reset, step, take_and_lose)
+        with pytest.raises(StoreUnavailable, match=f"session that held the lock `{lock}`"):
+            reset.set_aside(warehouse, lake, cache)
+    assert before.unfinished(lake)
+    assert len(kept_pulls(lake)) == 1
+    reset.set_aside(warehouse, lake, cache)
     expect_set_aside(warehouse, lake, old)
 
 

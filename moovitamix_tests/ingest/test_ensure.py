@@ -8,7 +8,7 @@ from datetime import date
 
 import pytest
 
-from moovitamix.errors import NothingToDo
+from moovitamix.errors import NothingToDo, StoreUnavailable
 from moovitamix.ingest import before
 from moovitamix.ingest.client import SourceClient
 from moovitamix.ingest.ensure import ensure_pull
@@ -17,6 +17,7 @@ from moovitamix.ingest.pulls import Pull, kept_pulls
 from moovitamix.resources import Source, Warehouse
 from moovitamix.settings import get_settings
 from moovitamix.warehouse.judge import RuleResult, Verdicts, record_verdicts
+from moovitamix_tests.locks import lose
 from moovitamix_tests.reference_source import ReferenceSource
 
 DAYS = [date(2026, 11, 19), date(2026, 11, 20)]
@@ -137,6 +138,22 @@ def test_of_two_runs_at_once_one_pulls_and_the_other_waits_for_it(
     assert found == [first]
     assert told[0] == "Another pull is under way: waiting for it"
     assert kept_pulls(lake) == [first]
+
+
+def test_a_pull_whose_lock_was_lost_is_not_kept(
+    source: ReferenceSource, lake: LakeStore, warehouse: Warehouse
+) -> None:
+    def lose_it(_endpoint: str, _page: int) -> None:
+        source.on_request = None
+        lose(warehouse, "pull")
+
+    source.on_request = lose_it
+    with pytest.raises(StoreUnavailable, match="session that held the lock `pull`"):
+        ensure(source, lake, warehouse)
+    assert kept_pulls(lake) == []
+    kept = ensure(source, lake, warehouse)
+    assert kept_pulls(lake) == [kept]
+    assert {name for name in lake.names("raw") if kept.name not in name} == set(), "swept"
 
 
 def test_the_token_of_the_settings_is_sent_in_the_header_of_the_settings(

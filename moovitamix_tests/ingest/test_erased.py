@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moovitamix.ingest.contract import LISTENS, TRACKS, USERS, Endpoint
-from moovitamix.ingest.erased import Erased, hash_account, hash_person, of_erased
+from moovitamix.ingest.erased import Erased, hash_account, hash_person, hash_unseen, of_erased
 from moovitamix.ingest.whose import key_text, legible_key
 from moovitamix_tests.ingest.pulling import a_listen, at
 
@@ -24,7 +24,7 @@ def erased(*persons: tuple[int, datetime]) -> Erased:
     return Erased(
         KEY,
         frozenset(hash_account(KEY, one) for one, _ in persons),
-        frozenset(hash_person(KEY, *one) for one in persons),
+        {hash_person(KEY, *one): at(20) for one in persons},
     )
 
 
@@ -37,6 +37,15 @@ def test_a_hash_knows_its_person_and_nobody_else(
     assert they.is_person(other, later) == ((other, later) == (user, created))
     assert they.has_account(other) == (other == user)
     assert str(user) not in repr(they)
+
+
+@given(IDS, IDS, MOMENTS, MOMENTS)
+def test_of_an_account_that_nobody_had_seen_the_moment_of_the_erasure_tells_whose_it_is(
+    user: int, other: int, created: datetime, moment: datetime
+) -> None:
+    they = Erased(KEY, frozenset([hash_account(KEY, user)]), {hash_unseen(KEY, user): moment})
+    assert they.is_person(other, created) == (other == user and created <= moment)
+    assert they.is_person(user, moment)
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 20)), max_size=12))

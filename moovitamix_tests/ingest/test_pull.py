@@ -9,9 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from moovitamix.errors import SourceContractError, SourceUnavailable
-from moovitamix.ingest import pulls, slices
+from moovitamix.errors import SourceContractError, SourceUnavailable, StoreUnavailable
+from moovitamix.ingest import pull, pulls, slices
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS, Endpoint
+from moovitamix.ingest.keep import refuse_unless_whole
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import covering_pull
 from moovitamix.ingest.pulls import Pull
@@ -216,6 +217,25 @@ def test_a_pull_that_is_killed_leaves_nothing_to_read_and_is_swept(
     assert slice_of(lake, TRACKS, 21).is_empty()
     pulls.sweep(lake, pulls.kept_pulls(lake))
     assert set(lake.names("raw")) | set(lake.names("pulls")) == files
+    assert pull_at(lake, small, at(22)).counts["tracks"].stored == 1
+
+
+@pytest.mark.parametrize("gone", ["raw/tracks", "pulls/"])
+def test_a_pull_whose_files_somebody_has_removed_is_not_kept(
+    lake: LakeStore, small: ReferenceSource, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    whole = pull_at(lake, small)
+    small.tracks.append(a_track(4, at(21, 9)))
+
+    def somebody_removes(store: LakeStore, new: Pull) -> None:
+        store.remove(next(name for name in store.names(gone) if new.name in name))
+        refuse_unless_whole(store, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pull, "refuse_unless_whole", somebody_removes)
+        with pytest.raises(StoreUnavailable, match="1 files that this pull has written are gone"):
+            pull_at(lake, small, at(22))
+    assert pulls.kept_pulls(lake) == [whole]
     assert pull_at(lake, small, at(22)).counts["tracks"].stored == 1
 
 

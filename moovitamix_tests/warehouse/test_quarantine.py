@@ -24,9 +24,9 @@ from moovitamix_tests.warehouse.loading import contents, load, rows_of
 WAITING = "SELECT endpoint, field FROM quarantine WHERE resolved_at IS NULL"
 
 
-def retry_at(warehouse: Warehouse, present: datetime) -> Retried:
+def retry_at(warehouse: Warehouse, lake: LakeStore, present: datetime) -> Retried:
     with warehouse.connect() as connection:
-        return retry(connection, present=present, first_day=FIRST_DAY)
+        return retry(connection, lake, present=present, first_day=FIRST_DAY)
 
 
 def reject(warehouse: Warehouse, endpoint: str, record: Record, pull: str, day: int = 20) -> None:
@@ -80,7 +80,7 @@ def test_a_record_that_todays_contract_accepts_is_loaded_as_by_a_publication(
     reject(warehouse, "listen_history", a_listen(7, [7, 1, 7], at(13)), pull.name)
     before = contents(warehouse)
 
-    retried = retry_at(warehouse, at(21))
+    retried = retry_at(warehouse, lake, at(21))
     assert dict(retried.resolved) == {"listen_history": 1, "tracks": 1, "users": 1}
     assert dict(retried.inserted) == {
         "genres": 1,
@@ -99,7 +99,7 @@ def test_a_record_that_todays_contract_accepts_is_loaded_as_by_a_publication(
     ]
     assert {row for row in found["track_genres"] if row[0] == 7} == {(7, "jazz"), (7, "ska")}
     assert rows_of(warehouse, "SELECT run_id FROM staged_listens") == []
-    again = retry_at(warehouse, at(21))
+    again = retry_at(warehouse, lake, at(21))
     assert (dict(again.resolved), sum(again.inserted.values())) == ({}, 0)
     assert contents(warehouse) == found
 
@@ -113,7 +113,7 @@ def test_a_replayed_record_never_overwrites_what_a_newer_pull_brought(
     pull_at(lake, small, at(23))
     load(warehouse, lake, *range(1, 23))
     reject(warehouse, "tracks", a_track(1, at(5), name="Older"), older.name)
-    assert dict(retry_at(warehouse, at(23)).resolved) == {"tracks": 1}
+    assert dict(retry_at(warehouse, lake, at(23)).resolved) == {"tracks": 1}
     assert rows_of(warehouse, "SELECT name FROM tracks WHERE id = 1") == [("Newer",)]
 
 
@@ -124,8 +124,51 @@ def test_of_two_contents_of_one_record_the_newer_is_loaded(
     load(warehouse, lake, *range(1, 21))
     reject(warehouse, "tracks", a_track(7, at(5), name="Second"), pull.name + "2")
     reject(warehouse, "tracks", a_track(7, at(5), name="First"), pull.name + "1")
-    assert dict(retry_at(warehouse, at(23)).resolved) == {"tracks": 2}
+    assert dict(retry_at(warehouse, lake, at(23)).resolved) == {"tracks": 2}
     assert rows_of(warehouse, "SELECT name FROM tracks WHERE id = 7") == [("Second",)]
+
+
+PLAYS = "SELECT track_id, nth, listened_at FROM listen_history WHERE user_id = 1"
+
+
+def test_what_a_listen_has_grown_by_was_heard_when_it_grew_whether_retried_or_pulled(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    small.tracks.append(a_track(3, at(5)))
+    small.listens = [a_listen(1, [1, 2, 1], at(12))]
+    pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21))
+    small.listens = [a_listen(1, [1, 2, 1, 3], at(12), at(24, 9))]
+    pull_at(lake, small, at(22))
+    load(warehouse, lake, 21)
+    assert rows_of(warehouse, WAITING) == [("listen_history", "updated_at")]
+    heard = [(1, 1, at(12)), (1, 2, at(12)), (2, 1, at(12)), (3, 1, at(24, 9))]
+
+    assert dict(retry_at(warehouse, lake, at(24, 8)).resolved) == {"listen_history": 1}
+    assert rows_of(warehouse, PLAYS) == heard
+    pull_at(lake, small, at(25, 3))
+    load(warehouse, lake, 22, 23, 24)
+    assert rows_of(warehouse, PLAYS) == heard
+
+
+def test_of_several_contents_of_a_listen_all_plays_are_loaded(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource
+) -> None:
+    small.tracks.append(a_track(3, at(5)))
+    small.listens = []
+    pull = pull_at(lake, small)
+    load(warehouse, lake, *range(1, 21))
+    for items, updated, later in (([2], at(14), "2"), ([1, 3], at(13), "1"), ([3, 3], at(13), "1")):
+        content = a_listen(1, items, at(13), updated)
+        reject(warehouse, "listen_history", content, pull.name + later)
+
+    assert dict(retry_at(warehouse, lake, at(21)).resolved) == {"listen_history": 3}
+    assert rows_of(warehouse, PLAYS) == [
+        (1, 1, at(13)),
+        (2, 1, at(14)),
+        (3, 1, at(13)),
+        (3, 2, at(13)),
+    ]
 
 
 def test_what_was_dated_ahead_is_loaded_when_its_time_has_come(
@@ -135,8 +178,8 @@ def test_what_was_dated_ahead_is_loaded_when_its_time_has_come(
     pull_at(lake, small)
     load(warehouse, lake, *range(1, 21))
     assert rows_of(warehouse, WAITING) == [("tracks", "created_at")]
-    assert dict(retry_at(warehouse, at(26, 13)).resolved) == {}
-    assert dict(retry_at(warehouse, at(27, 1)).resolved) == {"tracks": 1}
+    assert dict(retry_at(warehouse, lake, at(26, 13)).resolved) == {}
+    assert dict(retry_at(warehouse, lake, at(27, 1)).resolved) == {"tracks": 1}
     assert rows_of(warehouse, "SELECT created_at FROM tracks WHERE id = 7") == [(at(26),)]
 
 
@@ -146,7 +189,7 @@ def test_what_still_breaks_the_contract_waits_with_todays_reason(
     pull = pull_at(lake, small)
     load(warehouse, lake, *range(1, 21))
     reject(warehouse, "tracks", a_track(7, at(5), duration="3.5"), pull.name)
-    retried = retry_at(warehouse, at(21))
+    retried = retry_at(warehouse, lake, at(21))
     assert [(group.field, group.count) for group in retried.waiting] == [("duration", 1)]
     assert "3.5" not in retried.waiting[0].reason
     assert rows_of(warehouse, "SELECT last_tried > first_seen FROM quarantine") == [(True,)]
@@ -158,9 +201,9 @@ def test_of_a_day_that_is_not_published_nothing_is_replayed(
     pull = pull_at(lake, small)
     load(warehouse, lake, *range(1, 21), bad=[20])
     reject(warehouse, "tracks", a_track(7, at(5)), pull.name)
-    assert dict(retry_at(warehouse, at(21)).resolved) == {}
+    assert dict(retry_at(warehouse, lake, at(21)).resolved) == {}
     load(warehouse, lake, 20)
-    assert dict(retry_at(warehouse, at(21)).resolved) == {"tracks": 1}
+    assert dict(retry_at(warehouse, lake, at(21)).resolved) == {"tracks": 1}
 
 
 def test_listens_are_replayed_once_by_retries_and_loads_at_the_same_time(
@@ -175,7 +218,7 @@ def test_listens_are_replayed_once_by_retries_and_loads_at_the_same_time(
     reject(warehouse, "users", a_user(8, at(6)), first.name)
 
     def work(number: int) -> Any:
-        return load(warehouse, lake, 21) if number % 2 else retry_at(warehouse, at(22))
+        return load(warehouse, lake, 21) if number % 2 else retry_at(warehouse, lake, at(22))
 
     with ThreadPoolExecutor(6) as pool:
         outcomes = list(pool.map(work, range(6)))

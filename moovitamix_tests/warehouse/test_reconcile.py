@@ -6,7 +6,9 @@ from typing import LiteralString
 
 import pytest
 
+from moovitamix.ingest.contract import LISTENS
 from moovitamix.ingest.lake import LakeStore
+from moovitamix.ingest.whose import key_text
 from moovitamix.resources import Warehouse
 from moovitamix.warehouse.reconcile import Reconciliation, reconcile
 from moovitamix_tests.ingest.pulling import a_listen, a_user, at, pull_at
@@ -109,12 +111,32 @@ def test_before_anything_is_published_there_is_nothing_to_compare(
 def test_what_a_retry_of_the_quarantine_has_loaded_is_no_fault(
     warehouse: Warehouse, lake: LakeStore
 ) -> None:
+    sent = b'{"user_id": 2, "items": [2], "created_at": "2026-11-12T08:00:00"}'
     with warehouse.connect() as connection:
         connection.execute(ADD_A_ROW)
         connection.execute(
-            "INSERT INTO quarantine (endpoint, sha256, payload, day, pull, reason, resolved_at) "
-            "SELECT 'listen_history', sha256(sent), sent, '2026-11-20', 'p', '', now() "
-            "FROM (SELECT convert_to(%s, 'UTF8') AS sent) AS records",
-            ('{"user_id": 2, "items": [2], "created_at": "2026-11-12T08:00:00"}',),
+            "INSERT INTO quarantine "
+            "(endpoint, sha256, payload, day, pull, reason, resolved_at, key) "
+            "SELECT 'listen_history', sha256(%(sent)s), %(sent)s, '2026-11-20', 'p', '', now(), "
+            "%(key)s",
+            {"sent": sent, "key": key_text(LISTENS, sent)},
         )
+    assert found(warehouse, lake).reconciles
+
+
+def test_a_mended_record_that_was_no_json_for_postgres_is_no_fault(
+    warehouse: Warehouse, lake: LakeStore, loaded: ReferenceSource
+) -> None:
+    """Whose day is loaded again beside one that has grown."""
+    loaded.listens.append({**a_listen(2, [1], at(13)), "updated_at": "x\x00"})
+    pull_at(lake, loaded, at(21, 13))
+    load(warehouse, lake, 20)
+    loaded.listens[-1] = a_listen(2, [1], at(13))
+    loaded.listens[0] = a_listen(1, [1, 2, 1, 2], at(12), at(21))
+    pull_at(lake, loaded, at(22))
+    load(warehouse, lake, 21)
+    load(warehouse, lake, 12)
+    with warehouse.connect() as connection:
+        resolved = "SELECT count(*) FROM quarantine WHERE endpoint = %s AND resolved_at IS NOT NULL"
+        assert connection.execute(resolved, (LISTENS.name,)).fetchone() == (1,)
     assert found(warehouse, lake).reconciles
