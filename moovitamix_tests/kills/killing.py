@@ -28,6 +28,7 @@ class Killer:
         self._tally = tally
         self._kills = kills
         self._tell = tell
+        self._told = 0
 
     def kill(self, home: Path, death: Death, arguments: Sequence[str]) -> bool:
         """Run a command that dies so; whether it did."""
@@ -55,6 +56,9 @@ class Killer:
             )
         faults = examination.generation_faults(home)
         tally.findings += [f"After {death}: {fault}" for fault in faults]
+        for finding in tally.findings[self._told :]:
+            self._tell(finding)
+        self._told = len(tally.findings)
         if tally.runs % _TOLD_EVERY == 0:
             self._tell(
                 f"{tally.killed} of {self._kills} killed, {tally.missed} missed, "

@@ -10,12 +10,15 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 
 from moovitamix_tests.kills import examination
 from moovitamix_tests.kills.homes import START, Homes, Told
 from moovitamix_tests.kills.killing import Killer
 from moovitamix_tests.kills.plan import Death, Tally
 from moovitamix_tests.kills.points import Point
+
+_DAY = START + timedelta(days=1)
 
 
 class Trainings:
@@ -44,7 +47,7 @@ class Trainings:
         Raises:
             RuntimeError: When no template can be made.
         """
-        with self._on_the_first_day():
+        with self._at(_DAY):
             if not self._template.exists():
                 self._make_template()
             subprocess.run(["cp", "-a", self._template, self._home], check=True)  # with owners
@@ -71,7 +74,8 @@ class Trainings:
 
     def _make_template(self) -> None:
         told: Told = {}
-        self._homes.let_the_app_tell(self._home, told)
+        with self._at(START):  # what is told is published when its day is over
+            self._homes.let_the_app_tell(self._home, told)
         if not self._killer.kill(self._home, Death(self._begins_at), ["run"]):
             raise RuntimeError(
                 f"No training began at {self._begins_at}: see {self._homes.output(self._home)}"
@@ -81,8 +85,8 @@ class Trainings:
         self._home.rename(self._template)
 
     @contextmanager
-    def _on_the_first_day(self) -> Iterator[None]:
-        now, self._homes.now = self._homes.now, START
+    def _at(self, moment: datetime) -> Iterator[None]:
+        now, self._homes.now = self._homes.now, moment
         try:
             yield
         finally:
