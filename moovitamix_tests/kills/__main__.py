@@ -5,6 +5,9 @@ from day to day. It is killed (SIGKILL) inside transactions, before and after ev
 file that is moved into place and the switch of the cache, and at moments by chance; now and then
 Postgres or Valkey is killed instead. At the end one run is left in peace, and the tables, the lake,
 the cache and Dagster's history are compared with a home where nothing was killed.
+
+A training is killed on a home of its own, a copy of one that had loaded its days and had no model
+yet; there as well one run is left in peace after the kill, and the same is compared.
 """
 
 from __future__ import annotations
