@@ -73,7 +73,7 @@ def test_a_list_tells_of_what_is_known_when_all_others_of_its_user_know_it(
     with nullcontext() if complete else pytest.raises(StoreUnavailable):
         replace_lists(valkey, PREFIX, generation, lists)
     assert set(known_marks(valkey, PREFIX, generation, [1, 2]).values()) == {9 if complete else 0}
-    heads = [valkey.get(key_of(PREFIX, generation.name, kind, 1)) for kind in ("u", "r", "h")]  # type: ignore[arg-type]  # kinds
+    heads = [valkey.get(key_of(PREFIX, generation.name, kind, 1)) for kind in ("u", "r", "h")]
     assert not complete or [mark_of(head) for head in heads if isinstance(head, bytes)] == [9] * 3
 
 

@@ -46,8 +46,8 @@ REFUSED = _family(
     "http_refused_total",
     "counter",
     "",
-    "Requests refused before they reached a route.",
-    Label("reason", ("key", "scope", "origin", "rate", "size", "time")),
+    "Requests refused before they reached a route, or not read to their end.",
+    Label("reason", ("key", "scope", "origin", "rate", "size", "time", "malformed")),
 )
 CACHE_READS = _family(
     "cache_reads_total",

@@ -69,12 +69,13 @@ class Admission:
         keys = self.keys.keys
         is_open = path in OPEN_PATHS and method in READING
         is_open = is_open or path == "/" or path.startswith(_CONSOLE)
+        if is_open:
+            noted.key = _ANONYMOUS if keys is None else None
+            return
         if keys is None:
-            if not is_open and not is_nearby(headers):
+            if not is_nearby(headers):
                 raise self.refusal("origin", ProblemError(403, _FROM_ELSEWHERE))
             noted.key, noted.bucket = _ANONYMOUS, self._bucket(_ANONYMOUS)
-        elif is_open:
-            return
         else:
             key, bucket = self._recognized(keys, head)
             needed: KeyScope = "read" if method in READING else "write"

@@ -17,7 +17,7 @@ MAX_EXCLUDED = 1_000
 MAX_GENRES = 20
 MAX_GENRE_LENGTH = 100
 _INT64 = 1 << 63
-_CACHED_QUERY = 64
+CACHED_QUERY = 64
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
@@ -80,7 +80,7 @@ def read_query(query: bytes, allowed: frozenset[str]) -> Ask:
     Raises:
         ProblemError: When a parameter cannot be used; all of them are named.
     """
-    if len(query) <= _CACHED_QUERY:
+    if len(query) <= CACHED_QUERY:
         return _remembered(query, allowed)
     return _parse(query, allowed)
 

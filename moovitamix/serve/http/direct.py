@@ -14,15 +14,16 @@ from collections.abc import Sequence
 
 from starlette.types import Receive, Scope, Send
 
-from moovitamix.serve.http.asking import Ask, read_query
+from moovitamix.serve.http.asking import CACHED_QUERY, Ask, read_query
 from moovitamix.serve.http.gate import Gate, send_list
 from moovitamix.serve.http.heads import read_head
 from moovitamix.serve.http.noted import Noted, head_of_list
 from moovitamix.serve.http.problems import ProblemError
-from moovitamix.serve.http.protocol import Turn
 from moovitamix.serve.http.reads import Outcome
+from moovitamix.serve.http.rendering import Answer
 from moovitamix.serve.http.routes import PARAMETERS, RECOMMENDATIONS
 from moovitamix.serve.http.tiers import Tiers
+from moovitamix.serve.http.turns import Turn
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,13 @@ def _plainly_asked(url: bytes) -> tuple[int, Ask] | None:
     """The user and the query; None where they are not to be seen at first sight."""
     path, _, query = url.partition(b"?")
     item = path[len(_BEFORE) : -len(_AFTER)]
-    if len(item) > _DIGITS or not item.isdigit() or path != b"%b%b%b" % (_BEFORE, item, _AFTER):
+    # What is long is not looked at before it is known who asks.
+    if (
+        len(query) > CACHED_QUERY
+        or len(item) > _DIGITS
+        or not item.isdigit()
+        or path != b"%b%b%b" % (_BEFORE, item, _AFTER)
+    ):
         return None
     try:
         ask = read_query(query, _ALLOWED)
@@ -87,7 +94,17 @@ def _plainly_asked(url: bytes) -> tuple[int, Ask] | None:
 class _Waiting:
     """A request whose list was asked for."""
 
-    __slots__ = ("_ask", "_began", "_gate", "_noted", "_outcome", "_tiers", "_turn", "_user")
+    __slots__ = (
+        "_answer",
+        "_ask",
+        "_began",
+        "_gate",
+        "_noted",
+        "_outcome",
+        "_tiers",
+        "_turn",
+        "_user",
+    )
 
     def __init__(
         self, gate: Gate, tiers: Tiers, noted: Noted, user: int, ask: Ask, turn: Turn
@@ -100,6 +117,7 @@ class _Waiting:
         self._ask = ask
         self._turn = turn
         self._outcome: Outcome = None
+        self._answer: Answer | None = None
 
     def found(self, outcome: Outcome) -> None:
         """Answer with what was read; never raises, for others wait for the same."""
@@ -113,7 +131,7 @@ class _Waiting:
             self._turn.pass_on(self._longer)
 
     def _is_answered(self, outcome: Outcome) -> bool:
-        answer = self._tiers.plain(self._user, self._ask.limit, outcome)
+        answer = self._answer = self._tiers.plain(self._user, self._ask.limit, outcome)
         if answer is None:
             return False
         noted = self._noted
@@ -130,7 +148,8 @@ class _Waiting:
         await self._gate.conclude(self._sent(send), "GET", send, self._noted, self._began)
 
     async def _sent(self, send: Send) -> None:
-        noted = self._noted
-        answer = await self._tiers.from_read(self._user, self._ask, self._outcome)
+        noted, answer = self._noted, self._answer
+        if answer is None:
+            answer = await self._tiers.from_read(self._user, self._ask, self._outcome)
         body, noted.tier, noted.generation = answer
         await send_list(send, body, noted)

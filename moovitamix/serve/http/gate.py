@@ -6,6 +6,7 @@ take a shorter way in `direct.py`. One ASGI layer does it all: each layer costs.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -20,8 +21,15 @@ from moovitamix.serve.http.admission import READING, Admission
 from moovitamix.serve.http.heads import Head, RequestIds, read_head
 from moovitamix.serve.http.metrics import Metrics
 from moovitamix.serve.http.noted import JSON, Listing, Noted, completed, head_of_list, noting
-from moovitamix.serve.http.problems import ProblemError, send_problem, told_by_starlette
-from moovitamix.serve.http.protocol import WHOLE, Take
+from moovitamix.serve.http.problems import (
+    ProblemError,
+    headers_of,
+    render_problem,
+    send_problem,
+    told_by_starlette,
+)
+from moovitamix.serve.http.protocol import Take
+from moovitamix.serve.http.turns import WHOLE
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +143,18 @@ class Gate:
                 )
             )
 
+    def refuse_unread(self, problem: ProblemError) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """What is answered to what is no request, or one that is not read to its end; counted.
+
+        Returns:
+            Headers and body.
+        """
+        noted = Noted(self.ids.of(None))
+        message = completed(problem.status, list(headers_of(problem)), noted)
+        self.admission.refusal("malformed", problem)
+        self.count("?", noted, 0.0)
+        return message["headers"], render_problem(problem)
+
     async def _answered(
         self, scope: Scope, receive: Receive, send: Send, head: Head, noted: Noted
     ) -> None:
@@ -162,17 +182,25 @@ class Gate:
         """What is sent along, up to its limit.
 
         Raises:
-            ProblemError: At once when it says that it is larger, else when it turns out to be.
+            ProblemError: At once when it says that it is larger, else when it turns out to be, or
+                takes too long to come.
         """
         most = self.limits.body_bytes
         detail = f"Send at most {most:,} bytes in one request."
         if length is not None and length.isdigit() and int(length) > most:
             raise self.admission.refusal("size", ProblemError(413, detail))
-        taken = 0
+        taken, is_whole = 0, False
+        until = asyncio.get_running_loop().time() + self.limits.seconds
 
         async def bounded() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, is_whole
+            try:
+                async with asyncio.timeout_at(None if is_whole else until):
+                    message = await receive()
+            except TimeoutError:
+                late = f"The body did not arrive within {self.limits.seconds:g} s. Send it again."
+                raise self.admission.refusal("time", ProblemError(408, late)) from None
+            is_whole = not message.get("more_body", False)
             taken += len(message.get("body", b""))
             if taken > most:
                 raise self.admission.refusal("size", ProblemError(413, detail))

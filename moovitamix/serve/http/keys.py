@@ -1,6 +1,6 @@
 """API keys: how they are made, kept, read and recognized.
 
-Which request needs which scope is told in `gate.py`; how many it may make, in `limits.py`.
+Which request needs which scope is told in `admission.py`; how many it may make, in `limits.py`.
 
 An entry is `name:scope:hash`, with `:requests-per-second` behind it where a key has a limit of its
 own. The hash is the SHA-256 of the key. A key is 256 random bits: nobody can guess one from its

@@ -91,7 +91,7 @@ def head_of_list(length: int, noted: Noted) -> bytes:
 
     Args:
         length: Bytes of the answer.
-        noted: Its id is checked in `gate.py`.
+        noted: Its id is checked in `heads.py`.
     """
     noted.started = True
     noted.status = 200

@@ -50,16 +50,20 @@ def render_problem(problem: ProblemError) -> bytes:
     return msgspec.json.encode(body)
 
 
-async def send_problem(send: Send, problem: ProblemError) -> None:
-    """Answer with a problem."""
-    body = render_problem(problem)
-    headers = [
+def headers_of(problem: ProblemError) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that is a problem."""
+    return [
         (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
+        (b"content-length", b"%d" % len(render_problem(problem))),
         *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
     ]
+
+
+async def send_problem(send: Send, problem: ProblemError) -> None:
+    """Answer with a problem."""
+    headers = headers_of(problem)
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": render_problem(problem)})
 
 
 def told_by_starlette(error: HTTPException) -> ProblemError:

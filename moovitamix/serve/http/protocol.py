@@ -5,158 +5,142 @@ has been sent so far. A list's answer is whole, and its head is of our own makin
 where `WHOLE` is offered, `gate.py` hands over both. And a request has a scope and a task of its
 own: an application that can `take` requests (`direct.py`) is handed what was read of each GET, and
 does without. Elsewhere, and whenever anything is unusual, everything goes as in any server.
+
+It also looks after what comes before an application does: heads that are too large or too slow,
+requests that wait behind others, offers of another protocol, and what is no HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from starlette.types import ASGIApp, Send
+import httptools
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
-# Where `scope["extensions"]` holds a `Whole`.
-WHOLE = "moovitamix.whole"
+from moovitamix.serve.http.problems import ProblemError
+from moovitamix.serve.http.turns import OFFERED, Turn
 
-# Sends the lines of a head, each with its end, and the body, with status 200, where what ASGI calls
-# `send` would; whether it did.
-Whole = Callable[[Send, bytes, bytes], bool]
+log = logging.getLogger(__name__)
 
 _Headers = list[tuple[bytes, bytes]]
 
+# The target and the headers of a request: bytes, and seconds from the first of them.
+MOST_OF_A_HEAD = 65_536
+HEAD_WITHIN = 30.0
+# Requests that one connection has waiting while another of its own is answered.
+MOST_WAITING = 100
 
-class _Lines:
-    """The lines of the headers that every answer has; uvicorn makes new ones each second."""
+NO_REQUEST = ProblemError(400, "This is no HTTP request that can be read. Look at what was sent.")
+TOO_LARGE = ProblemError(431, f"Send at most {MOST_OF_A_HEAD:,} bytes of target and headers.")
+TOO_MANY = ProblemError(
+    429, f"Wait for answers: more than {MOST_WAITING} requests wait on this connection."
+)
 
-    def __init__(self) -> None:
-        self._of: _Headers | None = None
-        self._lines = b""
-
-    def of(self, headers: _Headers) -> bytes:
-        if headers is not self._of:
-            told = (b"%b: %b\r\n" % header for header in headers)
-            self._lines, self._of = b"HTTP/1.1 200 OK\r\n" + b"".join(told), headers
-        return self._lines
-
-
-_begin = _Lines().of
+# The head and the body of an answer to what cannot be read.
+Refuse = Callable[[ProblemError], tuple[Sequence[tuple[bytes, bytes]], bytes]]
 
 
-def send_whole(send: Send, head: bytes, body: bytes) -> bool:
-    """Send an answer to a GET, if it is the usual case.
-
-    Args:
-        send: As the server gave it.
-        head: Lines, each with its end, without the empty one; with the length of the body.
-        body: All of it.
-
-    Returns:
-        Whether it was sent; else nothing has been.
-    """
-    cycle = getattr(send, "__self__", None)
-    if (
-        not isinstance(cycle, RequestResponseCycle)
-        or cycle.response_started
-        or cycle.disconnected
-        or not cycle.keep_alive
-        or cycle.access_log
-        or cycle.flow.write_paused
-    ):
-        return False
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    cycle.transport.write(b"%b%b\r\n%b" % (_begin(cycle.default_headers), head, body))
-    cycle.message_event.set()
-    cycle.on_response()
-    return True
+class _Unreadable(Exception):
+    """Ends the reading of a request."""
 
 
-# The same for all: what is of a request here would hold itself, and wait for the garbage collector.
-_OFFERED: dict[str, Whole] = {WHOLE: send_whole}
-
-
-class _Nobody:
-    """Stands for the event that an application would wait for: none does."""
-
-    def set(self) -> None:
-        """Tell nobody."""
-
-
-class Turn:
-    """A request that was taken: where its answer goes.
-
-    Stands where uvicorn has a `RequestResponseCycle` while its connection goes on, closes, is read
-    from, or is told that the server ends; what is public here and not told is read there.
-
-    Attributes:
-        disconnected: Whether the client has gone.
-        keep_alive: Whether the connection is to stay open.
-        response_complete: Whether the answer was sent, so that the next one may be.
-    """
-
-    __slots__ = ("_headers", "_protocol", "_url", "disconnected", "keep_alive", "response_complete")
-
-    message_event = _Nobody()
-
-    def __init__(self, protocol: WholeAnswers, url: bytes, headers: _Headers) -> None:
-        self._protocol = protocol
-        self._url = url
-        self._headers = headers
-        self.disconnected = False
-        self.keep_alive = True
-        self.response_complete = False
-
-    def answer(self, head: bytes, body: bytes) -> bool:
-        """Send the answer, see `send_whole`.
-
-        Returns:
-            Whether it was sent, or nobody is there any more; else `pass_on`.
-        """
-        protocol = self._protocol
-        if not (self.disconnected or protocol.transport.is_closing()):
-            if not self.keep_alive or protocol.flow.write_paused:
-                return False
-            begin = _begin(protocol.server_state.default_headers)
-            protocol.transport.write(b"%b%b\r\n%b" % (begin, head, body))
-        self.response_complete = True
-        protocol.on_response_complete()
-        return True
-
-    def pass_on(self, app: ASGIApp) -> None:
-        """Have an ASGI application answer that needs no more of the request than its target."""
-        self._protocol.go_on(self, app, self._url, self._headers)
-
-
-Take = Callable[[bytes, Sequence[tuple[bytes, bytes]], Turn], bool]
+Headers = Sequence[tuple[bytes, bytes]]
+Take = Callable[[bytes, Headers, Turn], bool]
 
 
 class WholeAnswers(HttpToolsProtocol):
-    """uvicorn's protocol that offers `WHOLE`, and GETs to what the application has as `take`."""
+    """uvicorn's protocol, which offers `WHOLE` to applications.
+
+    Also offers GETs to what the application has as `take`, and has what cannot be read answered by
+    what it has as `refuse_unread`, where it has such.
+    """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        take = getattr(self.app, "take", None)
         # uvicorn's own access log and its limit of requests are told of by a scope and a task.
         unusual = self.access_log or self.limit_concurrency is not None or self.root_path
-        self._take: Take | None = None if unusual else take
+        self._take: Take | None = None if unusual else getattr(self.app, "take", None)
+        self._refuse: Refuse | None = getattr(self.app, "refuse_unread", None)
+        self._problem = NO_REQUEST
+        self._head_bytes = 0
+        self._in_head = False
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """A client is there; it has to send something."""
+        super().connection_made(transport)
+        self._hurry()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A client has gone."""
+        self._in_time()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """A client sends something."""
+        self._unset_keepalive_if_required()
+        rest: bytes | memoryview = data
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(rest)
+                    break
+                except httptools.HttpParserUpgrade as offered:
+                    rest = memoryview(rest)[offered.args[0] :]
+                    self._read_again()
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        if self._in_head and self._late is None:
+            self._hurry()
 
     def on_message_begin(self) -> None:
         """A request comes in."""
         super().on_message_begin()
+        self._head_bytes, self._in_head = 0, True
         scope: Any = self.scope
-        scope["extensions"] = _OFFERED
+        scope["extensions"] = OFFERED
+
+    def on_url(self, url: bytes) -> None:
+        """A part of a target has come."""
+        self._head_bytes += len(url)
+        if self._head_bytes > MOST_OF_A_HEAD:
+            self._end_reading(TOO_LARGE)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header has come."""
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MOST_OF_A_HEAD:
+            self._end_reading(TOO_LARGE)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """All of a request is known but its body."""
+        self._in_head = False
+        if self._late is not None:
+            self._in_time()
+        if self.parser.should_upgrade():
+            return  # see `_read_again`
+        if len(self.pipeline) >= MOST_WAITING:
+            self._end_reading(TOO_MANY)
         if self._take is None or not self._is_usual():
             super().on_headers_complete()
             return
         turn = Turn(self, self.url, self.headers)
-        if self._take(self.url, self.headers, turn):
+        try:
+            is_taken = self._take(self.url, self.headers, turn)
+        except Exception:
+            log.exception("A request was left to the longer way")
+            is_taken = False
+        if is_taken:
             self.cycle = turn  # type: ignore[assignment]  # what uvicorn uses of one, it has
         else:
             super().on_headers_complete()
@@ -164,21 +148,26 @@ class WholeAnswers(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """All of a request is known."""
         cycle: Any = self.cycle
-        if not isinstance(cycle, Turn):
+        if not isinstance(cycle, Turn) and not self.parser.should_upgrade():
             super().on_message_complete()
 
-    def _is_usual(self) -> bool:
-        cycle, parser = self.cycle, self.parser
-        return (
-            (cycle is None or cycle.response_complete)
-            and not self.pipeline
-            and not self.expect_100_continue
-            and not self.flow.write_paused
-            and parser.get_method() == b"GET"
-            and parser.get_http_version() == "1.1"
-            and parser.should_keep_alive()
-            and not parser.should_upgrade()
-        )
+    def on_response_complete(self) -> None:
+        """A request was answered; what waits on this connection is next, before any is read."""
+        super().on_response_complete()
+        if self.pipeline and not self.transport.is_closing():
+            self.flow.pause_reading()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be read, and close the connection."""
+        problem, self._problem = self._problem, NO_REQUEST
+        if self._refuse is None:
+            super().send_400_response(msg or problem.detail)
+            return
+        headers, body = self._refuse(problem)
+        every = (*self.server_state.default_headers, *headers, (b"connection", b"close"))
+        lines = b"".join(b"%b: %b\r\n" % header for header in every)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[problem.status], lines, body))
+        self.transport.close()
 
     def go_on(self, turn: Turn, app: ASGIApp, url: bytes, headers: _Headers) -> None:
         """Let an application answer a request that was taken."""
@@ -207,3 +196,53 @@ class WholeAnswers(HttpToolsProtocol):
             self.cycle = cycle
         answering: Any = app  # ASGI has other types there
         self._start_asgi_task(cycle, answering)
+
+    def _is_usual(self) -> bool:
+        cycle, parser = self.cycle, self.parser
+        return (
+            (cycle is None or cycle.response_complete)
+            and not self.pipeline
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and parser.get_method() == b"GET"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+        )
+
+    def _read_again(self) -> None:
+        """Read a head that offers another protocol as one that does not.
+
+        Nobody is obliged to take such an offer (RFC 9110, 7.8), which some clients make with each
+        connection. But the parser stops at the end of that head: a body would be read as a request.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self._problem = NO_REQUEST
+            raise httptools.HttpParserError
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                kept = [part for part in value.split(b",") if part.strip().lower() != b"upgrade"]
+                lines.append(b"connection: " + b",".join(kept))
+            elif name != b"upgrade":
+                lines.append(name + b": " + value)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self.parser.feed_data(b"\r\n".join((*lines, b"", b"")))
+
+    def _end_reading(self, problem: ProblemError) -> None:
+        self._problem = problem
+        raise _Unreadable
+
+    def _hurry(self) -> None:
+        self._late = self.loop.call_later(HEAD_WITHIN, self._too_late)
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _too_late(self) -> None:
+        self._late = None
+        if not self.transport.is_closing():
+            self.transport.close()

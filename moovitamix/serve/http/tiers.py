@@ -93,7 +93,7 @@ class Tiers:
         Returns:
             None where it takes more: see `from_read`.
         """
-        if not isinstance(outcome, Found):
+        if not isinstance(outcome, Found) or self._is_gone(user):
             return None
         (value,) = outcome.values
         if not value:
@@ -117,6 +117,8 @@ class Tiers:
         generation, values, lacks, told = self.lists.of(outcome)
         lists = [self.lists.decoded(value) for value in values]
         own = next((found for found in reversed(lists) if found is not None), None)
+        if self._is_gone(user):  # a list is made of what they have heard
+            own = None
         if ask.plain and generation is not None and own is not None and len(own.ids) >= ask.limit:
             ids = own.ids[: ask.limit].tolist()
             if self._listed.may_be_told(user, ids):
@@ -129,6 +131,9 @@ class Tiers:
                 )
                 return Answer(body, "cached top-N", generation.name)
         return await self._assemble(user, ask, own, generation, lacks, told)
+
+    def _is_gone(self, user: int) -> bool:
+        return user in self._world.withdrawn_users or user in self._world.erased_users
 
     async def similar(self, track: int, limit: int) -> Answer:
         """The tracks most like one: cached, then by the factors, then popular in its genres."""
@@ -241,7 +246,7 @@ class Tiers:
             if values:
                 hidden, heard = hidden_ids(values[0]), hidden_ids(values[1])
                 stated = self.lists.decoded(values[2]) if cold else None
-        if stated is not None:
+        if stated is not None and user not in self._world.erased_users:
             return Noted(hidden, heard, stated.ids.tolist())
         known = cold and user not in self._world.erased_users
         return Noted(hidden, heard, self._world.favourites.of(user) if known else [])

@@ -1,7 +1,7 @@
 """Gives up answers that take too long.
 
-The other limits of a request are in `gate.py`; the lists' routes have limits of time of their own,
-in `tiers.py`.
+The other limits of a request are in `gate.py` and `protocol.py`; what the lists' routes wait for
+has limits of time of its own, in `reads.py` and `beside.py`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from moovitamix.serve.http.access import AccessLog
 from moovitamix.serve.http.app import Api, Features, build_api
 from moovitamix.serve.http.gate import Limits
 from moovitamix.serve.http.keys import KeyStore, add_key, make_key, remove_keys
-from moovitamix.serve.http.protocol import Turn
+from moovitamix.serve.http.turns import Turn
 from moovitamix_tests.serve.http.serving import Published, refreshed, running
 
 LIST = "/users/5/recommendations?limit=3"
@@ -241,6 +241,27 @@ def test_a_server_that_ends_answers_first(published: Published, tmp_path: Path) 
             answer = await waiting
         assert answer.json()["tier"] == "cached top-N"
         assert answer.headers["connection"] == "close"
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_cannot_be_sent_at_once_is_sent_as_messages_and_counted_once(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Turn, "answer", lambda *_: False)  # as to who reads slowly
+
+    async def run() -> None:
+        async with served(published, tmp_path) as (client, api):
+            turns = taken(api)
+            assert (await client.get(LIST)).json()["tier"] == "cached top-N"
+            assert len(turns) == 1
+            assert requests_counted(api, tier="cached top-N") == 1
+            assert api.metrics is not None
+            hits = api.metrics.registry.get_sample_value(
+                "moovitamix_cache_reads_total", {"result": "hit"}
+            )
+            assert hits == 1
 
     asyncio.run(run())
 

@@ -15,7 +15,7 @@ from moovitamix.serve.http import reads
 from moovitamix.serve.http.app import Features, build_api
 from moovitamix.serve.http.gate import Limits
 from moovitamix.serve.http.keys import KeyStore, make_key
-from moovitamix.serve.http.protocol import WHOLE, Turn
+from moovitamix.serve.http.turns import WHOLE, Turn
 from moovitamix_tests.serve.http.serving import Published, refreshed, running
 
 LISTED = b"/users/%d/recommendations?limit=%d"

@@ -230,14 +230,21 @@ def test_removed_tracks_appear_from_no_tier(fresh: Published, valkey: redis.Redi
     with_client(fresh.stores, fresh.home, ask)
 
 
-def test_a_withdrawn_users_listens_are_not_used(fresh: Published, valkey: redis.Redis) -> None:
+@pytest.mark.parametrize("flushed", [False, True])
+@pytest.mark.parametrize("query", ["", "?exclude=1", "?repeats=true"])
+def test_a_withdrawn_users_listens_are_not_used(
+    fresh: Published, valkey: redis.Redis, query: str, flushed: bool
+) -> None:
     async def ask(client: httpx.AsyncClient, api: Api) -> None:
-        valkey.flushall()
-        assert (await get(client, "/users/5/recommendations"))["tier"] == "live fold-in"
+        if flushed:
+            valkey.flushall()
+        path = f"/users/5/recommendations{query}"
+        before = "live fold-in" if flushed else "cached top-N"
+        assert (await get(client, path))["tier"] == before
         with fresh.stores.warehouse.connect() as connection:
             connection.execute("UPDATE users SET withdrawn_at = now() WHERE id = 5")
         api.refresher.from_postgres()
-        assert (await get(client, "/users/5/recommendations"))["tier"] == "popular"
+        assert (await get(client, path))["tier"] == "popular"
 
     with_client(fresh.stores, fresh.home, ask)
 
