@@ -5,8 +5,9 @@ killed anywhere is completed by the next.
 
 1. The mark, with the name of the old world, is written to the lake.
 2. The namespace's schemas are renamed, in one transaction.
-3. `current` is removed from the cache: its ids stand for other tracks now, so that no list is
-   better than these. After the schemas, for until then a run could publish the old lists again.
+3. `current` and the experiment are removed from the cache: their ids stand for other tracks now, so
+   that no list is better than these. After the schemas, for until then a run could publish the old
+   lists again.
 4. The book of alerts goes on in the new tables: people were told of the old world's troubles, and
    are to be told that they are over.
 5. The lake's files are moved.
@@ -26,6 +27,7 @@ from moovitamix.errors import NothingToDo
 from moovitamix.ingest import before
 from moovitamix.ingest.pulls import kept_pulls
 from moovitamix.observe import ledger
+from moovitamix.serve.arms import withdraw_experiment
 from moovitamix.serve.generations import current_key, redis_answering
 from moovitamix.warehouse import migrate
 from moovitamix.warehouse.days import published_days
@@ -154,3 +156,4 @@ def _exists(connection: psycopg.Connection, schema: str) -> bool:
 def _serve_nothing(client: redis.Redis, prefix: str) -> None:
     with redis_answering():
         client.delete(current_key(prefix))
+    withdraw_experiment(client, prefix)

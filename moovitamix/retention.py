@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -108,6 +109,7 @@ def keep_house(
             for_good=False,
             on_wait=on_wait,
         )
+    _drop_spool(warehouse, settings.spool)
     before = present - timedelta(days=settings.keep_replaced_days)
     with warehouse.connect() as connection:
         published = published_days(connection)
@@ -158,6 +160,28 @@ def measure_cache(warehouse: Warehouse, cache: Cache, settings: Settings) -> int
     with warehouse.connect() as connection:
         figures.keep_cache_size(connection, settings.present().date(), held)
     return held
+
+
+class _PullUnderWayError(Exception):
+    """Somebody pulls: what is on disk may be theirs."""
+
+
+def _drop_spool(warehouse: Warehouse, spool: Path) -> None:
+    """Remove records that a killed pull has left on this machine, unless a pull is under way.
+
+    The next pull here would do so, and an erasure; but either may be made elsewhere.
+    """
+
+    def give_up() -> None:
+        raise _PullUnderWayError
+
+    if not spool.exists():
+        return
+    try:
+        with warehouse.lock("pull", on_wait=give_up):
+            shutil.rmtree(spool, ignore_errors=True)
+    except _PullUnderWayError:
+        return
 
 
 def _withdrawn(lake: LakeStore, before: datetime) -> list[int]:

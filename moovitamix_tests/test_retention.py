@@ -161,6 +161,20 @@ def test_an_erasure_that_was_killed_is_completed_without_anybody_asking(
     assert peopled.mentions() == []
 
 
+def test_what_a_killed_pull_has_left_on_this_machine_goes_while_nobody_pulls(
+    warehouse: Warehouse, lake: LakeStore, small: ReferenceSource, valkey: redis.Redis
+) -> None:
+    world = Peopled(warehouse, lake, valkey, small)
+    spool = get_settings().spool
+    spool.mkdir(parents=True)
+    (spool / "users-0.arrow").write_bytes(b"perpetua@example.org")
+    with warehouse.lock("pull"):
+        tidy(world, at(26))
+        assert spool.exists(), "it may be the pull's that is under way"
+    tidy(world, at(26))
+    assert not spool.exists()
+
+
 def test_the_nightly_job_keeps_house(
     warehouse: Warehouse,
     lake: LakeStore,

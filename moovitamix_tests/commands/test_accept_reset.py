@@ -20,6 +20,7 @@ from moovitamix.observe.conditions import Condition
 from moovitamix.observe.ledger import Look, bring_over, enter
 from moovitamix.recommend.artifacts import current_matrix, store_matrix
 from moovitamix.resources import Cache, Warehouse
+from moovitamix.serve.arms import experiment_key
 from moovitamix.serve.generations import current_key
 from moovitamix.settings import get_settings
 from moovitamix.warehouse.days import published_days
@@ -48,6 +49,7 @@ def old(
     load(warehouse, lake, *range(1, 21))
     store_matrix(lake, make_world().matrix, "p")
     valkey.set(current_key(warehouse.schema_name), "v1-2026-11-20-1")
+    valkey.set(experiment_key(warehouse.schema_name), b"{}")
     source.restart()
     with pytest.raises(SourceContractError, match="source accept-reset"):
         pull_at(lake, source, at(22))
@@ -94,7 +96,8 @@ def test_the_old_world_is_set_aside_whole_and_the_new_one_can_be_loaded(
     assert "40 tracks, 40 users" in told.output
     name = expect_set_aside(warehouse, lake, old)
     assert name in told.output
-    assert valkey.get(current_key(warehouse.schema_name)) is None
+    served = (current_key(warehouse.schema_name), experiment_key(warehouse.schema_name))
+    assert valkey.mget(served) == [None, None]
 
     pull = pull_at(lake, source, at(22))
     load(warehouse, lake, *range(1, 22))
