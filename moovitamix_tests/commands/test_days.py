@@ -11,6 +11,7 @@ from moovitamix.resources import Warehouse
 from moovitamix_tests.commands.conftest import Command
 from moovitamix_tests.ingest.pulling import a_user, at, empty, pull_at
 from moovitamix_tests.main_job.command import a_home
+from moovitamix_tests.main_job.stem import a_stem
 from moovitamix_tests.reference_source import ReferenceSource
 from moovitamix_tests.warehouse.loading import load
 
@@ -62,7 +63,7 @@ def test_a_run_takes_an_accepted_day_for_a_missing_one(
         "first_day": "2026-11-05",
         "now": "2026-11-08T12:00",
     }
-    with a_home(tmp_path / "home", **settings) as home:
+    with a_stem(settings["first_day"]) as stem, a_home(tmp_path / "home", stem, **settings) as home:
         refused = home.command("run", "--into-csv")
         assert refused.code == 1
         assert "moovitamix days blocked" in refused.said

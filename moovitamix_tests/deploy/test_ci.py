@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,30 @@ def test_the_readmes_test_command_runs_as_written_and_leaves_nothing_behind(
     assert 'FAILED in "tests, as the README says"' in outcome.stderr
     assert {path for path in project.rglob("*") if ".git" not in path.parts} == before
     assert not list((tmp_path / "scratch").iterdir())
+
+
+COMPILES = """
+import sys
+
+from pip._internal.commands import create_command
+
+install = create_command("install").parse_args(["something"])[0]
+print(f"keeps: {not sys.dont_write_bytecode}, installs: {bool(install.compile)}")
+"""
+"""Tells whether Python keeps what it compiles, and whether pip compiles what it installs."""
+
+
+def test_modules_are_compiled_once_when_imported_and_not_when_installed(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    (project / "compiles.py").write_text(COMPILES)
+    asks = f"{sys.executable} {project / 'compiles.py'}"
+    (project / "README.md").write_text(
+        README.format(command=COMMAND.replace("exit 7", f"{asks} && exit 7"))
+    )
+
+    assert "keeps: True, installs: False" in ci(project, tmp_path / "scratch").stdout
 
 
 def test_a_test_command_that_ends_well_without_pytest_fails(project: Path, tmp_path: Path) -> None:

@@ -24,10 +24,10 @@ import redis
 from moovitamix.embedded.postgres import ensure_postgres
 from moovitamix.embedded.valkey import ensure_valkey
 from moovitamix.resources import Warehouse
+from moovitamix_tests.main_job.stem import Forked, Order, Stem
 from moovitamix_tests.reference_source import Record, ReferenceSource
 
 ROOT = Path(__file__).parents[2]
-ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0
 """Seconds after which a command is taken to hang; whole runs take a tenth of it."""
 
@@ -55,11 +55,13 @@ class Home:
 
     Args:
         path: The folder.
+        stem: Of which commands are forked; without one each is a fresh interpreter.
         settings: More variables, in lower case and without the prefix.
     """
 
-    def __init__(self, path: Path, **settings: str) -> None:
+    def __init__(self, path: Path, stem: Stem | None = None, **settings: str) -> None:
         self.path = path
+        self._stem = stem
         ours = ("MOOVITAMIX_", "DAGSTER_", "COLUMNS")
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
@@ -79,9 +81,15 @@ class Home:
         """Starts a command in a process group of its own, as a terminal does."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         more = {f"MOOVITAMIX_{name.upper()}": value for name, value in settings.items()}
+        environment = {**self.environment, **more}
+        if self._stem is not None:
+            order = Order(arguments, environment, str(self.path.parent))
+            with self._stem.started(order) as command:
+                yield Running(command)
+            return
         with subprocess.Popen(
             [sys.executable, "-m", "moovitamix", *arguments],
-            env={**self.environment, **more},
+            env=environment,
             cwd=self.path.parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -143,7 +151,7 @@ class Outcome:
 class Running:
     """A command that runs, and what it has printed so far."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str] | Forked) -> None:
         self.process = process
         self._lines: list[str] = []
         self._changed = threading.Condition()
@@ -181,9 +189,9 @@ class Running:
 
 
 @contextmanager
-def a_home(path: Path, **settings: str) -> Iterator[Home]:
+def a_home(path: Path, stem: Stem | None = None, **settings: str) -> Iterator[Home]:
     """A home of which nothing runs at the end."""
-    home = Home(path, **settings)
+    home = Home(path, stem, **settings)
     try:
         yield home
     finally:

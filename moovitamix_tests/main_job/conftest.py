@@ -1,4 +1,4 @@
-"""The source that these tests share."""
+"""The source that these tests share, and what commands are forked from."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from moovitamix_tests.main_job.command import (
-    last_midnight,
-)
+from moovitamix_tests.main_job.command import last_midnight
+from moovitamix_tests.main_job.stem import Stem, a_stem
 from moovitamix_tests.reference_source import ReferenceSource
 
 
@@ -19,3 +18,16 @@ def reference() -> Iterator[ReferenceSource]:
     source = ReferenceSource(3, records=300, now=last_midnight() - timedelta(hours=1))
     with source:
         yield source
+
+
+@pytest.fixture(scope="session")
+def first_day() -> str:
+    """Of runs of ten days: all that is older is dealt to the first, so that forty say no more."""
+    return str(last_midnight().date() - timedelta(days=10))
+
+
+@pytest.fixture(scope="session")
+def stem(first_day: str) -> Iterator[Stem]:
+    """A process that has imported the command line, with partitions from the first day on."""
+    with a_stem(first_day) as started:
+        yield started

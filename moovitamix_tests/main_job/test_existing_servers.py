@@ -24,6 +24,7 @@ from moovitamix_tests.main_job.command import (
     last_midnight,
     rows_told,
 )
+from moovitamix_tests.main_job.stem import Stem
 from moovitamix_tests.reference_source import ReferenceSource
 
 YESTERDAY = str((last_midnight() - timedelta(days=1)).date())
@@ -57,6 +58,8 @@ def shared(
     reference: ReferenceSource,
     postgres_url: str,
     valkey_url: str,
+    stem: Stem,
+    first_day: str,
 ) -> Iterator[Shared]:
     """After the first run."""
     namespace = f"t{uuid.uuid4().hex[:12]}"
@@ -64,12 +67,12 @@ def shared(
         client.flushall()
     with a_home(
         tmp_path_factory.mktemp("shared") / "home",
+        stem,
         source_url=reference.url,
         database_url=postgres_url,
         redis_url=valkey_url,
         namespace=namespace,
-        # Ten days, with all that is older dealt to the first: a run of forty is no other.
-        first_day=str(last_midnight().date() - timedelta(days=10)),
+        first_day=first_day,
     ) as home:
         outcome = home.command("run", "--log-level", "debug")
         assert outcome.code == 0, outcome.output

@@ -23,18 +23,20 @@ from moovitamix_tests.main_job.command import (
     expected_contents,
     last_midnight,
 )
+from moovitamix_tests.main_job.stem import Stem
 from moovitamix_tests.reference_source import ReferenceSource
 
 
 @pytest.fixture(scope="module")
 def disturbed(
-    tmp_path_factory: pytest.TempPathFactory, reference: ReferenceSource
+    tmp_path_factory: pytest.TempPathFactory,
+    reference: ReferenceSource,
+    stem: Stem,
+    first_day: str,
 ) -> Iterator[Home]:
     """A home whose runs are not left alone."""
-    # Ten days, with all that is older dealt to the first: a run of forty is no other.
-    first_day = str(last_midnight().date() - timedelta(days=10))
     folder = tmp_path_factory.mktemp("disturbed")
-    with a_home(folder / "home", source_url=reference.url, first_day=first_day) as home:
+    with a_home(folder / "home", stem, source_url=reference.url, first_day=first_day) as home:
         yield home
 
 
