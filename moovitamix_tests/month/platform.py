@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import dagster as dg
 import msgspec
@@ -29,6 +30,7 @@ from moovitamix.automation import WHY
 from moovitamix.embedded.postgres import ensure_postgres, stop_postgres
 from moovitamix.embedded.valkey import ensure_valkey, valkey_server
 from moovitamix.ingest.pulls import kept_pulls
+from moovitamix.observe import run_history
 from moovitamix.resources import Cache, Lake, Source, Warehouse
 from moovitamix.serve.generations import Generation, read_current
 from moovitamix.settings import get_settings
@@ -97,6 +99,7 @@ class Platform:
         self._url = url
         self._defs = build_defs(self.resources)
         self._keys: set[str] = set()
+        self._cursors: dict[str, str | None] = {}
         self.days: list[Day] = []
         self.next_training_crashes = False
 
@@ -104,7 +107,11 @@ class Platform:
     def running(self) -> Iterator[dg.DagsterInstance]:
         """An instance for as long as the block runs; servers are stopped at its end."""
         try:
-            with dg.instance_for_test(temp_dir=str(self._folder)) as instance:
+            with (
+                dg.instance_for_test(temp_dir=str(self._folder)) as instance,
+                # A month of failures would be in it.
+                patch.object(run_history, "OVERLAP", timedelta()),
+            ):
                 self._instance = instance
                 yield instance
         finally:
@@ -229,10 +236,13 @@ class Platform:
             context = dg.build_sensor_context(
                 instance=self._instance,
                 sensor_name=sensor.name,
+                cursor=self._cursors.get(sensor.name),
                 resources=self.resources,
                 definitions=self._defs,
             )
-            for request in sensor.evaluate_tick(context).run_requests or []:
+            looked = sensor.evaluate_tick(context)
+            self._cursors[sensor.name] = looked.cursor
+            for request in looked.run_requests or []:
                 # Serving goes by Redis' clock, in whose hour many simulated days pass.
                 of_day = str(found.day) if sensor.name == "keep_serving" else ""
                 key = f"{sensor.name}:{of_day}:{request.run_key}"
