@@ -100,25 +100,27 @@ class Campaign:
         return self._plan.points(training), daily
 
     def _kill_all(self, training: list[Point], daily: list[Point]) -> None:
-        """What is wanted first, of trainings and then of daily runs; then the rest likewise."""
+        """What is wanted, of trainings and then of daily runs; then the rest of both.
+
+        The rest of the trainings comes last: each takes twice the time of another kill or more.
+        """
         share = max(2, self._kills // _TRAINING_SHARE)
         if self._kills >= len(self.tally.wanted):
             share = max(share, sum(map(is_wanted, training)))
         chosen = self._plan.spread(training)[:share]
         self._kill_trainings([point for point in chosen if is_wanted(point)])
         others = [point for point in chosen if not is_wanted(point)]
+        others = others[: max(0, self._kills - len(self.tally.wanted))]
         for death in self._plan.deaths(daily):
-            if not (death.point and is_wanted(death.point)):
-                self._kill_trainings(others)
-                others = []
-            if self._is_over():
-                return
+            if self._is_over(kept=len(others)):
+                break
             if self._chance.random() < _DAY_PASSES:
                 self._homes.now += timedelta(days=1)
                 self.tally.days += 1
             into_csv = death.point is not None and death.point.step not in self._serving
             arguments = [f"--into-csv={self._home / 'csv'}"] if into_csv else []
             self._kill(death, ["run", *arguments])
+        self._kill_trainings(others)
 
     def _kill_trainings(self, points: Sequence[Point]) -> None:
         for point in points:
@@ -129,8 +131,9 @@ class Campaign:
         self._homes.let_the_app_tell(self._home, self._told)
         self._killer.kill(self._home, death, arguments)
 
-    def _is_over(self) -> bool:
-        return self.tally.killed >= self._kills or monotonic() > self._deadline
+    def _is_over(self, *, kept: int = 0) -> bool:
+        """Whether there is no kill left but those that are kept, or no time."""
+        return self.tally.killed >= self._kills - kept or monotonic() > self._deadline
 
     def _examine(self) -> None:
         """One run in peace; then everything is looked at."""
