@@ -12,7 +12,8 @@ from moovitamix.errors import SourceContractError, SourceUnavailable
 from moovitamix.ingest import client as client_module
 from moovitamix.ingest.contract import ENDPOINTS
 from moovitamix.ingest.decode import Rejected
-from moovitamix.ingest.fetch import READINGS, REJECTED_SCHEMA, rejected_frame
+from moovitamix.ingest.fetch import READINGS
+from moovitamix.ingest.rejected import REJECTED_SCHEMA, rejected_frame
 from moovitamix_tests.ingest.pulling import NOON, a_listen, a_track, read
 from moovitamix_tests.reference_source import Record, ReferenceSource
 
@@ -126,6 +127,37 @@ def test_listens_that_repeat_for_good_are_folded(source: ReferenceSource) -> Non
     reading = read(source, troubles)["listen_history"]
     assert reading.distinct == 39
     assert len(troubles) == 1, "the second reading, giving the same again, settles it"
+
+
+@pytest.mark.parametrize("of", ["tracks", "users", "listens"])
+def test_broken_records_that_are_the_same_to_the_byte_are_folded_while_the_source_grows(
+    source: ReferenceSource, of: str
+) -> None:
+    records: list[Record] = getattr(source, of)
+    kept = list(records)
+    for place in (3, 7, 30):
+        records[place] = {"id": None}
+    troubles: list[str] = []
+
+    def grow(*_: object) -> None:
+        if len(troubles) == 1 and len(records) == len(kept):
+            records.append(kept[7])
+
+    source.on_request = grow
+    name = "listen_history" if of == "listens" else of
+    reading = read(source, troubles)[name]
+    assert len(troubles) == 1, "the second reading, finding as many again, settles it"
+    assert (reading.distinct, reading.total) == (39, 41)
+    assert reading.rejected["payload"].to_list().count(b'{"id":null}') == 1
+
+
+def test_broken_records_that_are_the_same_cover_no_other_that_is_missing(
+    source: ReferenceSource,
+) -> None:
+    source.tracks[3] = source.tracks[7] = {"id": None}
+    source.tracks[8] = source.tracks[9]
+    with pytest.raises(SourceUnavailable, match="tracks states 40 records and gave 38 different"):
+        read(source)
 
 
 def test_of_two_contents_of_one_record_the_later_stands(source: ReferenceSource) -> None:
