@@ -24,7 +24,7 @@ from moovitamix.ingest.decode import Page, Rejected
 from moovitamix.ingest.rejected import REJECTED_SCHEMA, rejected_frame
 from moovitamix.ingest.settle import unite
 from moovitamix.ingest.spool import Spool, each_part, parts_for
-from moovitamix.ingest.whole import Before, shortfall, world_change
+from moovitamix.ingest.whole import Before, pages_expected, shortfall, world_change
 
 READINGS = 3
 
@@ -152,7 +152,7 @@ async def _read_once(
 async def _read_endpoint(
     client: SourceClient, endpoint: Endpoint, first: Page, folder: Path, on_progress: Progress
 ) -> Reading:
-    expected = max(1, -(-(first.total or 0) // PAGE_SIZE))
+    expected = pages_expected(endpoint, first)
     collected = _Collected(endpoint, folder / endpoint.name, parts_for(first.total or 0))
     await collected.add(first, 1)
 
@@ -164,11 +164,12 @@ async def _read_endpoint(
 
     # The last one is read when all others are: until then it may grow, and to read it twice would
     # bring repeats that must be folded.
-    numbers = iter(range(2, expected))
+    numbers = iter(range(2, expected) if first.length else ())
 
     async def read_on() -> None:
         for number in numbers:
-            await read(number)
+            if not (await read(number)).length:
+                return  # nothing stands behind the end, whatever the total says
             on_progress(endpoint.name, collected.pages, expected)
 
     async with asyncio.TaskGroup() as group:

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from moovitamix.ingest.contract import ENDPOINTS, LISTENS
+from moovitamix.errors import SourceContractError
+from moovitamix.ingest.contract import ENDPOINTS, LISTENS, PAGE_SIZE, Endpoint
 
 if TYPE_CHECKING:
     from moovitamix.ingest.client import SourceClient
@@ -18,6 +19,24 @@ if TYPE_CHECKING:
 
 # The share of the first page's records that must still be there, unchanged, at the end.
 _SAME_WORLD = 0.5
+
+# Of an endpoint. No music app has more, and each 65,536 of them are a part of the spool.
+MOST_RECORDS = 1_000_000_000
+
+
+def pages_expected(endpoint: Endpoint, first: Page) -> int:
+    """How many pages hold the records that the first one states; one at least.
+
+    Raises:
+        SourceContractError: When it states more than `MOST_RECORDS`.
+    """
+    total = first.total or 0
+    if total > MOST_RECORDS:
+        raise SourceContractError(
+            f"{endpoint.name} states a total of more than {MOST_RECORDS:,} records, which no pull "
+            "takes. Nothing was stored; tell the source's owner."
+        )
+    return max(1, -(-total // PAGE_SIZE))
 
 
 class Before(NamedTuple):

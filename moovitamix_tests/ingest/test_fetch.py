@@ -14,6 +14,7 @@ from moovitamix.ingest.contract import ENDPOINTS
 from moovitamix.ingest.decode import Rejected
 from moovitamix.ingest.fetch import READINGS
 from moovitamix.ingest.rejected import REJECTED_SCHEMA, rejected_frame
+from moovitamix.ingest.whole import MOST_RECORDS
 from moovitamix_tests.ingest.pulling import NOON, a_listen, a_track, read
 from moovitamix_tests.reference_source import Record, ReferenceSource
 
@@ -230,6 +231,37 @@ def test_a_page_that_is_short_in_the_middle_covers_no_total(paged: ReferenceSour
     paged.tracks = Short(paged.tracks)
     with pytest.raises(SourceUnavailable, match="tracks states 250 records and gave 249 different"):
         read(paged)
+
+
+class Boastful(list[Record]):
+    """Records that are said to be many more."""
+
+    said = 0
+
+    def __len__(self) -> int:
+        return self.said
+
+
+def test_no_page_is_asked_for_behind_the_end_whatever_the_total_says(
+    paged: ReferenceSource,
+) -> None:
+    paged.tracks = Boastful(paged.tracks)
+    paged.tracks.said = 100_000
+    with pytest.raises(SourceUnavailable, match="tracks states 100000 records and gave 250 diff"):
+        read(paged)
+    # Per reading three with records, one empty one for each request at a time, and the last one.
+    assert paged.requests["tracks"] <= READINGS * (3 + client_module.CONCURRENT_REQUESTS + 1)
+
+
+@pytest.mark.parametrize("said", [MOST_RECORDS + 1, 10**18])
+def test_a_total_beyond_all_measure_breaks_the_contract_at_once(
+    paged: ReferenceSource, said: int
+) -> None:
+    paged.tracks = Boastful(paged.tracks)
+    paged.tracks.said = said
+    with pytest.raises(SourceContractError, match="tracks states a total of more than 1,000,000,0"):
+        read(paged)
+    assert paged.requests["tracks"] == 1
 
 
 def test_a_later_page_that_never_comes_makes_the_source_unavailable(paged: ReferenceSource) -> None:
