@@ -26,7 +26,7 @@ from moovitamix.commands.models import models
 from moovitamix.commands.quarantine import quarantine
 from moovitamix.commands.report import report
 from moovitamix.commands.serve import serve
-from moovitamix.commands.terms import DAY, console
+from moovitamix.commands.terms import DAY, ID, console
 from moovitamix.commands.users import users as users_group
 from moovitamix.errors import MoovitaMixError, SettingsError
 
@@ -166,7 +166,7 @@ def train(tune: str | None, trials: int | None, log_level: str) -> None:
 
 
 @cli.command()
-@click.argument("user", type=int)
+@click.argument("user", type=ID)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
 @click.option("--repeats", is_flag=True, help="Tracks that the user has heard may be in the list.")
 def recommend(user: int, limit: int, repeats: bool) -> None:
@@ -181,7 +181,7 @@ def recommend(user: int, limit: int, repeats: bool) -> None:
 
 
 @cli.command()
-@click.argument("track", type=int)
+@click.argument("track", type=ID)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True)
 def similar(track: int, limit: int) -> None:
     """The tracks most like the one with this id, by who listens to them."""

@@ -109,6 +109,17 @@ def test_the_version_is_that_of_the_package() -> None:
         (("run", "--log-level", "loud"), "'loud' is not one of"),
         (("recommend",), "Missing argument 'USER'"),
         (("recommend", "Anna"), "'Anna' is not a valid integer"),
+        *(
+            ((*before, "9223372036854775808"), "9223372036854775808 is not in the range")
+            for before in (
+                ("recommend",),
+                ("similar",),
+                ("users", "erase", "--yes", "7"),
+                ("users", "log-name"),
+                ("block", "track"),
+                ("block", "remove", "track"),
+            )
+        ),
         (("recommend", "7", "--limit", "0"), "0 is not in the range 1<=x<=100"),
         (("similar", "7", "--limit", "101"), "101 is not in the range 1<=x<=100"),
         (("source", "serve", "--now", "noon"), "'noon' is no moment: write it as"),

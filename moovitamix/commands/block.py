@@ -11,7 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from moovitamix.commands.terms import DAY, console
+from moovitamix.commands.terms import DAY, ID, console
 from moovitamix.errors import NothingToDo
 
 _NEXT = "Lists are without it from the next generation on: [bold]moovitamix run[/]"
@@ -30,7 +30,7 @@ def block() -> None:
 
 
 @block.command("track")
-@click.argument("track", metavar="ID", type=int)
+@click.argument("track", metavar="ID", type=ID)
 @_entry_options
 def block_track(track: int, reason: str | None, until: date | None) -> None:
     """Leave the track with this id out of every list, from the next generation on."""
@@ -96,7 +96,7 @@ def remove() -> None:
 
 
 @remove.command("track")
-@click.argument("track", metavar="ID", type=int)
+@click.argument("track", metavar="ID", type=ID)
 def remove_track(track: int) -> None:
     """Remove the entry of a track: lists may hold it again."""
     _unblock(f"Track {track}", track=track)

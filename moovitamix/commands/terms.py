@@ -1,4 +1,4 @@
-"""What commands have in common: the console they print to, days as arguments, who is typing."""
+"""What commands have in common: the console they print to, days and ids as arguments, who types."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ class _Day(click.ParamType[date]):
 
 
 DAY = _Day()
+
+# An id of the source, as the tables hold it: what is longer is nobody's.
+ID = click.IntRange(-(2**63), 2**63 - 1)
 
 
 def system_user() -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
-from moovitamix.commands.terms import DAY, console
+from moovitamix.commands.terms import DAY, ID, console
 
 if TYPE_CHECKING:
     from moovitamix.erasure import Erasure
@@ -20,7 +20,7 @@ def users() -> None:
 
 
 @users.command()
-@click.argument("ids", type=int, nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", type=ID, nargs=-1, required=True, metavar="ID...")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def erase(ids: tuple[int, ...], yes: bool) -> None:
     """Erase users: from tables, raw files, features, matrices, models, cache and exports.
@@ -52,7 +52,7 @@ def erase(ids: tuple[int, ...], yes: bool) -> None:
 
 
 @users.command("log-name")
-@click.argument("user", type=int, metavar="ID")
+@click.argument("user", type=ID, metavar="ID")
 @click.option("--date", "day", type=DAY, metavar="D", help="The UTC day of the lines [today].")
 def log_name(user: int, day: date | None) -> None:
     """What a user is called in the API's log on a day, to find their requests.

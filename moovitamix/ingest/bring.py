@@ -17,11 +17,12 @@ from moovitamix.ingest import pulls
 from moovitamix.ingest.contract import LISTENS, Endpoint
 from moovitamix.ingest.deal import CLOCK_ERROR, PullTimes, changed_day, deal
 from moovitamix.ingest.decode import Rejected
-from moovitamix.ingest.fetch import Reading, rejected_frame
+from moovitamix.ingest.fetch import Reading
 from moovitamix.ingest.gone import identified, still_gone
 from moovitamix.ingest.keep import Brought
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import EndpointCounts, Pull
+from moovitamix.ingest.rejected import rejected_frame
 from moovitamix.ingest.settle import settle
 from moovitamix.ingest.slices import contents_on_disk, dealt_schema
 from moovitamix.ingest.spool import PART_ROWS, Spool, each_part

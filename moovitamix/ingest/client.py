@@ -209,8 +209,9 @@ def _retry_after(header: str | None) -> float | None:
     """Seconds asked for by a Retry-After header, given as a number or as a date."""
     if header is None:
         return None
-    if header.strip().isdigit():
-        return float(header)
+    # `isdigit` alone takes digits that are no number to `float`: ², ③.
+    if (seconds := header.strip()).isascii() and seconds.isdigit():
+        return float(seconds)
     try:
         return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):

@@ -152,15 +152,16 @@ def _decode_each(endpoint: Endpoint, body: bytes, where: str) -> Page:
 def _envelope(body: bytes, where: str) -> _Envelope:
     r"""The page with its records still as they were sent.
 
-    Half of a surrogate pair (`"\ud800"`) or a NaN is a fault of one record, for which msgspec
-    refuses the page; the standard library reads both, and writes them as they were.
+    Half of a surrogate pair (`"\ud800"`), a NaN or a control character that is not escaped is a
+    fault of one record, for which msgspec refuses the page. The standard library reads them all; it
+    writes the first two as they were, and escapes the third, which makes it a good text.
     """
     try:
         return _ENVELOPE.decode(body)
     except _UNREADABLE as error:
         refused = error
     try:
-        page = json.loads(body)
+        page = json.loads(body, strict=False)
         if isinstance(page, dict) and isinstance(page.get("items"), list):
             # The total is still to be judged, and the items may be anything.
             envelope = _ENVELOPE.decode(msgspec.json.encode({"total": page["total"], "items": []}))

@@ -7,7 +7,6 @@ is whole is told by `whole.py`; what is kept of it, and for which day, by `pull.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,9 +21,10 @@ from moovitamix.errors import SourceUnavailable
 from moovitamix.ingest.client import CONCURRENT_REQUESTS, SourceClient
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, PAGE_SIZE, Endpoint
 from moovitamix.ingest.decode import Page, Rejected
+from moovitamix.ingest.rejected import REJECTED_SCHEMA, rejected_frame
 from moovitamix.ingest.settle import unite
 from moovitamix.ingest.spool import Spool, each_part, parts_for
-from moovitamix.ingest.whole import shortfall, world_change
+from moovitamix.ingest.whole import Before, pages_expected, shortfall, world_change
 
 READINGS = 3
 
@@ -38,13 +38,6 @@ _RECORDS_A_SPILL = 16_384
 # Names of fields beyond the contract are told; not all of a source that makes them up.
 UNKNOWN_NAMES = 20
 UNKNOWN_NAME_LENGTH = 60
-
-REJECTED_SCHEMA = {
-    "payload": pl.Binary,
-    "sha256": pl.Binary,
-    "field": pl.String,
-    "reason": pl.String,
-}
 
 Progress = Callable[[str, int, int], None]
 Result = TypeVar("Result")
@@ -63,6 +56,7 @@ class Reading:
         received: Records received, good or not, repeats included.
         superseded: Contents left out because the same record came again with a later one; of
             listens, whose plays are all in the one that stands.
+        repeated: Rejected records left out because they are another one byte for byte.
         unknown: How many of those received had a field beyond the contract, by its name.
         shrank_from: The total that a page stated, when one that was asked for later stated less.
     """
@@ -74,6 +68,7 @@ class Reading:
     total: int
     received: int
     superseded: int
+    repeated: int
     unknown: dict[str, int]
     shrank_from: int | None = None
 
@@ -116,14 +111,14 @@ async def read_source(
         SourceContractError: When the source does not speak its contract.
     """
     trouble: str | None = None
-    digests: dict[str, tuple[int, int]] = {}
+    before: dict[str, Before] = {}
     for number in range(READINGS):
         place = folder / f"reading-{number}"
         readings, first_pages = await _read_once(client, place, on_progress)
-        trouble = shortfall(readings, digests) or await world_change(client, first_pages)
+        trouble = shortfall(readings, before) or await world_change(client, first_pages)
         if trouble is None:
             return readings
-        digests = {name: reading.digest() for name, reading in readings.items()}
+        before = {name: Before(r.digest(), r.repeated) for name, r in readings.items()}
         shutil.rmtree(place, ignore_errors=True)
         on_trouble(trouble)
     raise SourceUnavailable(
@@ -157,23 +152,24 @@ async def _read_once(
 async def _read_endpoint(
     client: SourceClient, endpoint: Endpoint, first: Page, folder: Path, on_progress: Progress
 ) -> Reading:
-    expected = max(1, -(-(first.total or 0) // PAGE_SIZE))
+    expected = pages_expected(endpoint, first)
     collected = _Collected(endpoint, folder / endpoint.name, parts_for(first.total or 0))
-    await collected.add(first)
+    await collected.add(first, 1)
 
     async def read(number: int) -> Page:
         stated = collected.most  # before it is asked: answers come in any order
         page = await client.page(endpoint, number)
-        await collected.add(page, stated)
+        await collected.add(page, number, stated)
         return page
 
     # The last one is read when all others are: until then it may grow, and to read it twice would
     # bring repeats that must be folded.
-    numbers = iter(range(2, expected))
+    numbers = iter(range(2, expected) if first.length else ())
 
     async def read_on() -> None:
         for number in numbers:
-            await read(number)
+            if not (await read(number)).length:
+                return  # nothing stands behind the end, whatever the total says
             on_progress(endpoint.name, collected.pages, expected)
 
     async with asyncio.TaskGroup() as group:
@@ -217,6 +213,7 @@ class _Collected:
         self._frames: list[pl.DataFrame] = []
         self._rejects: list[Rejected] = []
         self._received = 0
+        self._refused: dict[int, int] = {}  # by page, for one that is read twice has them twice
         self._unknown: Counter[str] = Counter()
         self._spilling = asyncio.Lock()
         self._contents = Spool.by_key(
@@ -224,7 +221,7 @@ class _Collected:
         )
         self._rejected = Spool.by_key(folder / "rejected", REJECTED_SCHEMA, ["sha256"], parts)
 
-    async def add(self, page: Page, stated: int = 0) -> None:
+    async def add(self, page: Page, number: int, stated: int = 0) -> None:
         """Take in a page; `stated` is the total that was known when it was asked for."""
         self.pages += 1
         if page.total is not None:
@@ -232,6 +229,8 @@ class _Collected:
                 self._shrank_from = stated
             self.most = max(self.most, page.total)
         self._received += page.length
+        if page.rejected:
+            self._refused[number] = len(page.rejected)
         self._records.extend(page.records)
         self._rejects.extend(page.rejected)
         for name, count in page.unknown.items():
@@ -282,6 +281,7 @@ class _Collected:
             total,
             self._received,
             superseded,
+            max(0, sum(self._refused.values()) - self._rejected.rows),
             dict(self._unknown),
             self._shrank_from,
         )
@@ -291,10 +291,3 @@ def _repeating(rows: Spool, key: Sequence[str]) -> list[int]:
     """The parts in which a key occurs more than once."""
     repeats = each_part(rows.parts, lambda n: rows.part(n).select(key).is_duplicated().any())
     return [part for part, found in enumerate(repeats) if found]
-
-
-def rejected_frame(rejected: Sequence[Rejected]) -> pl.DataFrame:
-    """Rejected records as a frame, one row per payload, columns as `REJECTED_SCHEMA`."""
-    rows = [(r.payload, hashlib.sha256(r.payload).digest(), r.field, r.reason) for r in rejected]
-    frame = pl.DataFrame(rows, schema=REJECTED_SCHEMA, orient="row")
-    return frame.unique("sha256", keep="first", maintain_order=True)

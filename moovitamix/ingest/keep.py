@@ -33,7 +33,7 @@ class Brought:
         counts: For the manifest.
         stored: The new contents with the `day` each was dealt to, all of a day in one part.
         seen: All records that the pull saw.
-        rejected: What broke the contract, columns as `fetch.REJECTED_SCHEMA`.
+        rejected: What broke the contract, columns as `rejected.REJECTED_SCHEMA`.
         gone: Where records have ids: those not seen any more, columns as `gone.GONE_SCHEMA`.
     """
 

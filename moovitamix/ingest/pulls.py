@@ -20,9 +20,9 @@ import msgspec
 import polars as pl
 
 from moovitamix.ingest.contract import Endpoint
-from moovitamix.ingest.fetch import REJECTED_SCHEMA
 from moovitamix.ingest.gone import GONE_SCHEMA
 from moovitamix.ingest.lake import LakeStore
+from moovitamix.ingest.rejected import REJECTED_SCHEMA
 from moovitamix.ingest.spool import PART_ROWS, Spool
 
 # After so long nobody is still writing the file of a matrix or a model.
@@ -217,7 +217,7 @@ def rows_of_file(lake: LakeStore, name: str, folder: Path) -> Iterator[pl.DataFr
 def rejected_on(lake: LakeStore, endpoint: Endpoint, days: Sequence[date]) -> pl.DataFrame:
     """What broke the contract in the pulls for which one of these days was the last one over.
 
-    Columns as `fetch.REJECTED_SCHEMA`, and `day` and `pull`.
+    Columns as `rejected.REJECTED_SCHEMA`, and `day` and `pull`.
     """
     wanted = set(days)
     frames = [

@@ -173,6 +173,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
     assert _retry_after("12") == 12
     assert _retry_after("soon") is None
     assert _retry_after("-3") is None
+    assert _retry_after("²") is None, "a digit to Python, and no number"
     past = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
     assert _retry_after(past) == 0
     later = _retry_after(format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True))

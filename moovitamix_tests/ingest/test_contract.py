@@ -253,6 +253,20 @@ def test_what_only_one_record_has_malformed_rejects_that_record_alone(
     assert rejected.reason
 
 
+def test_a_control_character_that_is_not_escaped_is_read_as_one_that_is() -> None:
+    good = msgspec.json.encode(GOOD["tracks"] | {"name": "A?B"})
+    body = b'{"total":3,"items":[%s,%s,%s]}' % (
+        good,
+        good.replace(b"?", b"\t\x1f\n"),
+        good.replace(b"?", b"\0"),
+    )
+    page = decode_page(TRACKS, body, where="the page")
+    names = [msgspec.structs.asdict(record)["name"] for record in page.records]
+    assert names == ["A?B", "A\t\x1f\nB"]
+    (rejected,) = page.rejected
+    assert rejected.field == "name", "a NUL is none that Postgres takes, escaped or not"
+
+
 def test_a_malformed_page_is_still_held_to_its_total() -> None:
     body = b'{"items":[{"name":"\\ud800"}],"total":%s}'
     assert decode_page(TRACKS, body % b"null", where="the page").total is None

@@ -23,11 +23,12 @@ from moovitamix.ingest import spool as spool_module
 from moovitamix.ingest.bring import bring
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, Endpoint
 from moovitamix.ingest.deal import CLOCK_ERROR, PullTimes
-from moovitamix.ingest.fetch import REJECTED_SCHEMA, Reading
+from moovitamix.ingest.fetch import Reading
 from moovitamix.ingest.keep import keep, keep_days, keep_lists
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pull import last_day_over
 from moovitamix.ingest.pulls import Pull
+from moovitamix.ingest.rejected import REJECTED_SCHEMA
 from moovitamix.ingest.spool import Spool
 from moovitamix_tests.ingest.pulling import (
     FIRST_DAY,
@@ -192,7 +193,7 @@ def reading_of(endpoint: Endpoint, records: list[Record], folder: Path, parts: i
     held = Spool.by_key(folder / "records", schema, endpoint.key, parts)
     held.add(frame_of(endpoint, records))
     rejected = Spool.by_key(folder / "rejected", REJECTED_SCHEMA, ["sha256"], parts)
-    return Reading(endpoint, held, rejected, 1, len(records), len(records), 0, {})
+    return Reading(endpoint, held, rejected, 1, len(records), len(records), 0, 0, {})
 
 
 def keep_reading(

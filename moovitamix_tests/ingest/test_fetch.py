@@ -12,7 +12,9 @@ from moovitamix.errors import SourceContractError, SourceUnavailable
 from moovitamix.ingest import client as client_module
 from moovitamix.ingest.contract import ENDPOINTS
 from moovitamix.ingest.decode import Rejected
-from moovitamix.ingest.fetch import READINGS, REJECTED_SCHEMA, rejected_frame
+from moovitamix.ingest.fetch import READINGS
+from moovitamix.ingest.rejected import REJECTED_SCHEMA, rejected_frame
+from moovitamix.ingest.whole import MOST_RECORDS
 from moovitamix_tests.ingest.pulling import NOON, a_listen, a_track, read
 from moovitamix_tests.reference_source import Record, ReferenceSource
 
@@ -128,6 +130,37 @@ def test_listens_that_repeat_for_good_are_folded(source: ReferenceSource) -> Non
     assert len(troubles) == 1, "the second reading, giving the same again, settles it"
 
 
+@pytest.mark.parametrize("of", ["tracks", "users", "listens"])
+def test_broken_records_that_are_the_same_to_the_byte_are_folded_while_the_source_grows(
+    source: ReferenceSource, of: str
+) -> None:
+    records: list[Record] = getattr(source, of)
+    kept = list(records)
+    for place in (3, 7, 30):
+        records[place] = {"id": None}
+    troubles: list[str] = []
+
+    def grow(*_: object) -> None:
+        if len(troubles) == 1 and len(records) == len(kept):
+            records.append(kept[7])
+
+    source.on_request = grow
+    name = "listen_history" if of == "listens" else of
+    reading = read(source, troubles)[name]
+    assert len(troubles) == 1, "the second reading, finding as many again, settles it"
+    assert (reading.distinct, reading.total) == (39, 41)
+    assert reading.rejected["payload"].to_list().count(b'{"id":null}') == 1
+
+
+def test_broken_records_that_are_the_same_cover_no_other_that_is_missing(
+    source: ReferenceSource,
+) -> None:
+    source.tracks[3] = source.tracks[7] = {"id": None}
+    source.tracks[8] = source.tracks[9]
+    with pytest.raises(SourceUnavailable, match="tracks states 40 records and gave 38 different"):
+        read(source)
+
+
 def test_of_two_contents_of_one_record_the_later_stands(source: ReferenceSource) -> None:
     old = a_listen(source.users[0]["id"], [1], NOON)
     new = a_listen(source.users[0]["id"], [1, 2], NOON, NOON.replace(hour=13))
@@ -198,6 +231,37 @@ def test_a_page_that_is_short_in_the_middle_covers_no_total(paged: ReferenceSour
     paged.tracks = Short(paged.tracks)
     with pytest.raises(SourceUnavailable, match="tracks states 250 records and gave 249 different"):
         read(paged)
+
+
+class Boastful(list[Record]):
+    """Records that are said to be many more."""
+
+    said = 0
+
+    def __len__(self) -> int:
+        return self.said
+
+
+def test_no_page_is_asked_for_behind_the_end_whatever_the_total_says(
+    paged: ReferenceSource,
+) -> None:
+    paged.tracks = Boastful(paged.tracks)
+    paged.tracks.said = 100_000
+    with pytest.raises(SourceUnavailable, match="tracks states 100000 records and gave 250 diff"):
+        read(paged)
+    # Per reading three with records, one empty one for each request at a time, and the last one.
+    assert paged.requests["tracks"] <= READINGS * (3 + client_module.CONCURRENT_REQUESTS + 1)
+
+
+@pytest.mark.parametrize("said", [MOST_RECORDS + 1, 10**18])
+def test_a_total_beyond_all_measure_breaks_the_contract_at_once(
+    paged: ReferenceSource, said: int
+) -> None:
+    paged.tracks = Boastful(paged.tracks)
+    paged.tracks.said = said
+    with pytest.raises(SourceContractError, match="tracks states a total of more than 1,000,000,0"):
+        read(paged)
+    assert paged.requests["tracks"] == 1
 
 
 def test_a_later_page_that_never_comes_makes_the_source_unavailable(paged: ReferenceSource) -> None:
