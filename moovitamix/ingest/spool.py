@@ -57,7 +57,7 @@ class Spool:
         self._part = part.alias(_PART)
         self._waiting: list[pl.DataFrame] = []
         self._waiting_rows = 0
-        self._waiting_bytes = 0
+        self._waiting_bytes = 0.0
         self._files: list[list[Path]] = [[] for _ in range(parts)]
         self._written = 0
         self._spilling = Lock()
@@ -94,7 +94,7 @@ class Spool:
             if not self._waiting:
                 return
             frame = pl.concat(self._waiting).with_columns(self._part)
-            self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+            self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0.0
             pieces = frame.partition_by(_PART, as_dict=True, include_key=False, maintain_order=True)
             for (part,), piece in pieces.items():
                 self._files[part].append(self._write(piece))
