@@ -27,10 +27,10 @@ import polars as pl
 import psycopg
 
 from moovitamix.ingest.contract import ENDPOINTS, LISTENS, TRACKS, USERS
-from moovitamix.ingest.fetch import REJECTED_SCHEMA
 from moovitamix.ingest.keep import Brought, keep, keep_days, keep_lists
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import EndpointCounts, Pull, pull_name
+from moovitamix.ingest.rejected import REJECTED_SCHEMA
 from moovitamix.ingest.slices import dealt_schema
 from moovitamix.ingest.spool import Spool
 from moovitamix.resources import Warehouse

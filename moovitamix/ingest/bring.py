@@ -120,7 +120,8 @@ def _gone(
 ) -> pl.DataFrame:
     """The ids that are stored and that this pull does not hold, columns as `GONE_SCHEMA`."""
     before = pulls.gone_keys(lake, reading.endpoint, earlier[-1] if earlier else None)
-    present = identified(reading.rejected.scan().collect())
+    rejected = reading.rejected
+    present = pl.concat([identified(rejected.part(part)) for part in range(rejected.parts)])
     missing = [
         still_gone(known.part(part), reading.records.part(part), present, before, times.began)
         for part in range(known.parts)

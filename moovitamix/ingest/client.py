@@ -18,7 +18,7 @@ import httptools
 import tenacity
 
 from moovitamix.errors import SourceContractError, SourceUnavailable
-from moovitamix.ingest.connections import Answer, Connections, Unusual
+from moovitamix.ingest.connections import MOST_BYTES, Answer, Connections, TooLong, Unusual
 from moovitamix.ingest.contract import PAGE_SIZE, Endpoint
 from moovitamix.ingest.decode import Page, decode_page
 from moovitamix.ingest.request_times import RequestTimes
@@ -166,6 +166,11 @@ class SourceClient:
             raise _PassingTrouble(f"{type(error).__name__} {error}".strip()) from error
         except (aiohttp.ClientError, httptools.HttpParserError) as error:
             said, refused = f"with no HTTP that can be read ({type(error).__name__})", False
+        except TooLong as error:
+            raise SourceContractError(
+                f"{where} answered with more than {MOST_BYTES / 2**20:,.0f} MiB, which is no page "
+                "of a hundred records. Nothing was stored; tell the source's owner."
+            ) from error
         else:
             if answer.status == 200:
                 return answer.body
@@ -190,8 +195,13 @@ class SourceClient:
             except Unusual:
                 self._complete = True
         async with self._session.get(where) as answer:
-            body, wait = await answer.read(), answer.headers.get("Retry-After")
-            return Answer(answer.status, answer.reason or "", body, wait)
+            body = bytearray()
+            async for piece in answer.content.iter_any():
+                body += piece
+                if len(body) > MOST_BYTES:
+                    raise TooLong
+            wait = answer.headers.get("Retry-After")
+            return Answer(answer.status, answer.reason or "", bytes(body), wait)
 
 
 def _passing(where: str, said: str, asked: float | None) -> Exception:

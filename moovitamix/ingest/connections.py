@@ -18,6 +18,10 @@ import httptools
 # A complete client tries several addresses of a host at once, so leave it the time to.
 _CONNECT_SECONDS = 3.0
 
+# The longest page that the contract allows has some 60 MB: a hundred listen records of 32,000
+# tracks each. What is longer is no page, and need not be held to tell so.
+MOST_BYTES = 64 * 2**20
+
 # Headers of an answer that ask more of a client than to hand on the body.
 _BEYOND = frozenset({b"content-encoding", b"location", b"set-cookie"})
 _OF_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
@@ -30,6 +34,10 @@ _PLAIN_HEADER = re.compile(r"[\x20-\x7e]*")
 
 class Unusual(Exception):
     """The source asks for a complete HTTP client."""
+
+
+class TooLong(Exception):
+    """The body of an answer has more than `MOST_BYTES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,7 @@ class Connections:
 
         Raises:
             Unusual: When it takes a complete client to tell what the answer is.
+            TooLong: When its body is no page's.
             OSError: When there is no connection, or it is cut.
             httptools.HttpParserError: When the answer is no HTTP.
         """
@@ -146,6 +155,7 @@ class _Connection(asyncio.Protocol):
     def _forget(self) -> None:
         self._reason = b""
         self._body: list[bytes] = []
+        self._length = 0
         self._retry_after: str | None = None
         self._beyond = False
         self._bounded = False
@@ -215,6 +225,10 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
+        self._length += len(body)
+        if self._length > MOST_BYTES:
+            self._body.clear()
+            self._fail(TooLong())
 
     def on_message_complete(self) -> None:
         if self._waiting is None or self._waiting.done():

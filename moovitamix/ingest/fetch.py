@@ -35,6 +35,9 @@ _RECORDS_A_FRAME = 512
 # Frames of so many records go to disk at a time: a few megabytes of them.
 _RECORDS_A_SPILL = 16_384
 
+# Rejected records may be of any length: so many bytes of them go to disk at a time.
+_REJECTED_BYTES_A_SPILL = 8 * 2**20
+
 # Names of fields beyond the contract are told; not all of a source that makes them up.
 UNKNOWN_NAMES = 20
 UNKNOWN_NAME_LENGTH = 60
@@ -212,6 +215,7 @@ class _Collected:
         self._records: list[msgspec.Struct] = []
         self._frames: list[pl.DataFrame] = []
         self._rejects: list[Rejected] = []
+        self._rejected_bytes = 0
         self._received = 0
         self._refused: dict[int, int] = {}  # by page, for one that is read twice has them twice
         self._unknown: Counter[str] = Counter()
@@ -231,6 +235,7 @@ class _Collected:
         self._received += page.length
         if page.rejected:
             self._refused[number] = len(page.rejected)
+            self._rejected_bytes += sum(len(one.payload) for one in page.rejected)
         self._records.extend(page.records)
         self._rejects.extend(page.rejected)
         for name, count in page.unknown.items():
@@ -240,11 +245,12 @@ class _Collected:
         if len(self._records) >= _RECORDS_A_FRAME:
             self._frames.append(self._endpoint.frame_without_lists(self._records))
             self._records = []
-        if len(self._frames) * _RECORDS_A_FRAME + len(self._rejects) >= _RECORDS_A_SPILL:
+        waiting = len(self._frames) * _RECORDS_A_FRAME + len(self._rejects)
+        if waiting >= _RECORDS_A_SPILL or self._rejected_bytes >= _REJECTED_BYTES_A_SPILL:
             # In a thread, so that the next pages are asked for meanwhile; one at a time, so that a
             # slow disk slows the reading and fills no memory.
             frames, self._frames = self._frames, []
-            rejects, self._rejects = self._rejects, []
+            rejects, self._rejects, self._rejected_bytes = self._rejects, [], 0
             async with self._spilling:
                 await _in_thread(lambda: self._spill(frames, rejects))
 

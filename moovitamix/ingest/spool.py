@@ -21,6 +21,8 @@ PART_ROWS = 65_536
 
 # So many rows wait in memory until they are written, in one file a part.
 _SPILL_ROWS = 32_768
+# … or so many bytes, where rows are long.
+_SPILL_BYTES = 32 * 2**20
 
 _PART = "__part"
 
@@ -55,6 +57,7 @@ class Spool:
         self._part = part.alias(_PART)
         self._waiting: list[pl.DataFrame] = []
         self._waiting_rows = 0
+        self._waiting_bytes = 0.0
         self._files: list[list[Path]] = [[] for _ in range(parts)]
         self._written = 0
         self._spilling = Lock()
@@ -82,7 +85,8 @@ class Spool:
         self.rows += frame.height
         self._waiting.append(frame.select(self.schema.names()))
         self._waiting_rows += frame.height
-        if self._waiting_rows >= _SPILL_ROWS:
+        self._waiting_bytes += self._waiting[-1].estimated_size()
+        if self._waiting_rows >= _SPILL_ROWS or self._waiting_bytes >= _SPILL_BYTES:
             self._spill()
 
     def _spill(self) -> None:
@@ -90,7 +94,7 @@ class Spool:
             if not self._waiting:
                 return
             frame = pl.concat(self._waiting).with_columns(self._part)
-            self._waiting, self._waiting_rows = [], 0
+            self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0.0
             pieces = frame.partition_by(_PART, as_dict=True, include_key=False, maintain_order=True)
             for (part,), piece in pieces.items():
                 self._files[part].append(self._write(piece))

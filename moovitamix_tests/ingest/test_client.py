@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 
 from moovitamix.errors import SourceContractError, SourceUnavailable
 from moovitamix.ingest import client as client_module
+from moovitamix.ingest import connections as connections_module
 from moovitamix.ingest.client import ATTEMPTS, SourceClient, _retry_after
 from moovitamix.ingest.contract import TRACKS, USERS
 from moovitamix.ingest.decode import Page
@@ -218,6 +219,22 @@ def test_pages_follow_each_other_and_one_past_the_end_is_empty(source: Reference
             return list(await asyncio.gather(*(client.page(USERS, n) for n in (1, 2, 3))))
 
     assert [page.length for page in asyncio.run(fetch())] == [100, 50, 0]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Set-Cookie": "a=b"}], ids=["kept", "complete"])
+def test_an_answer_that_is_longer_than_any_page_is_none(
+    headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections_module, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(client_module, "MOST_BYTES", 1_000)
+    longest = EMPTY_PAGE + b" " * (1_000 - len(EMPTY_PAGE))
+    app, requests = scripted(Response(longest, headers=headers))
+    with serve_app(app) as url:
+        assert first_page(url).total == 0
+    app, requests = scripted(Response(longest + b" ", headers=headers))
+    with serve_app(app) as url, pytest.raises(SourceContractError, match=r"tracks\?.* no page"):
+        first_page(url)
+    assert requests["tracks"] <= 2, "by each of the two clients at most once"
 
 
 def test_no_more_requests_are_under_way_than_the_source_is_asked_to_bear() -> None:

@@ -10,7 +10,8 @@ from fastapi import HTTPException
 
 from moovitamix.errors import SourceContractError, SourceUnavailable
 from moovitamix.ingest import client as client_module
-from moovitamix.ingest.contract import ENDPOINTS
+from moovitamix.ingest import fetch as fetch_module
+from moovitamix.ingest.contract import ENDPOINTS, TRACKS
 from moovitamix.ingest.decode import Rejected
 from moovitamix.ingest.fetch import READINGS
 from moovitamix.ingest.rejected import REJECTED_SCHEMA, rejected_frame
@@ -279,6 +280,26 @@ def test_a_later_page_that_is_mostly_broken_breaks_the_contract(paged: Reference
         track["duration"] = 210
     with pytest.raises(SourceContractError, match="100 of 100 records"):
         read(paged)
+
+
+def test_long_rejected_records_go_to_disk_while_pages_are_read(
+    paged: ReferenceSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_module, "_REJECTED_BYTES_A_SPILL", 20_000)
+    spilled: list[int] = []
+    spill = fetch_module._Collected._spill
+
+    def told(self: Any, frames: list[Any], rejects: list[Rejected]) -> None:
+        if self._endpoint is TRACKS:
+            spilled.append(len(rejects))
+        spill(self, frames, rejects)
+
+    monkeypatch.setattr(fetch_module._Collected, "_spill", told)
+    for place in (3, 103, 104, 105, 203):
+        paged.tracks[place] = {"id": place, "name": "x" * 10_001}
+    reading = read(paged)["tracks"]
+    assert spilled == [4, 1], "those of two pages while reading, the last one at its end"
+    assert (reading.distinct, reading.rejected.height) == (250, 5)
 
 
 def test_rejected_payloads_are_kept_once() -> None:

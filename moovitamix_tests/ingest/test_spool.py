@@ -57,6 +57,17 @@ def test_a_replaced_part_counts_and_scans_as_what_it_is_now(spool: Spool) -> Non
     assert spool.scan(2).collect().equals(kept)
 
 
+def test_long_rows_do_not_wait_until_they_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_SPILL_BYTES", 10_000)
+    made = Spool.by_key(tmp_path / "spool", SCHEMA, ["id"], 1)
+    for number in range(10):
+        made.add(pl.DataFrame({"id": [number], "name": ["x" * 3_000]}))
+    assert len(list((tmp_path / "spool").iterdir())) == 2, "four rows each, and two that wait"
+    assert made.part(0)["id"].to_list() == list(range(10))
+
+
 def test_an_empty_spool_has_its_columns_and_no_folder(tmp_path: Path) -> None:
     empty = Spool.by_key(tmp_path / "spool", SCHEMA, ["id"], 3)
     empty.add(pl.DataFrame(schema=SCHEMA))
