@@ -294,7 +294,7 @@ def test_drift_that_cannot_be_told_any_more_is_told_after_three_days_until_it_ca
     world: World,
 ) -> None:
     version = register(world, "r1")
-    blind = {"genre_mix": "cannot tell", "quality": "cannot tell"}
+    blind: Any = {"genre_mix": "cannot tell", "quality": "cannot tell"}
     for day in range(10, 14):
         read_drift(world, day, version, reason="too young", **blind)
     world.look()
