@@ -18,6 +18,7 @@ from moovitamix.observe import (
     failed_runs,
     failed_ticks,
     ledger,
+    looks,
     outbox,
     standing,
 )
@@ -111,6 +112,7 @@ def watch(
         found = conditions(connection, current, runs, post, now=now, present=present)
         names = [channel.name for channel in post.channels]
         entered = ledger.enter(connection, ledger.Look(found, kinds), names, now)
+        looks.note(connection, now)
     for one in entered.opened:
         tell(f"{one.title}. {one.text} See {post.runbook}#{one.entry}")
     for title in entered.over:

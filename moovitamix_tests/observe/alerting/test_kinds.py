@@ -33,6 +33,12 @@ def test_nothing_is_told_of_a_world_in_which_nothing_was_done_yet(world: World) 
     assert (world.open, world.told) == ([], [])
 
 
+def test_each_look_leaves_its_moment_for_those_who_watch_the_daemon(world: World) -> None:
+    for moment in (timedelta(), HOUR):
+        world.look(moment)
+        assert world.rows("SELECT looked_at FROM alert_looks") == [(NOW + moment,)]
+
+
 def test_a_blocked_day_is_open_until_it_is_accepted(world: World) -> None:
     world.block(20)
     world.look()

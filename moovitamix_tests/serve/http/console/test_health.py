@@ -31,6 +31,7 @@ NONE = Books(
     readings=(),
     drifted=(),
     alerts=(),
+    looked=None,
     versions=(),
     decisions=(),
     predecessor=None,
