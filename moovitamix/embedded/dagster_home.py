@@ -38,6 +38,8 @@ concurrency:
     max_concurrent_runs: 4
 run_monitoring:
   enabled: true
+  # A run that hangs would hold its pool for good.
+  max_runtime_seconds: 21600
 run_retries:
   enabled: true
   max_retries: 0

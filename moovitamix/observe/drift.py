@@ -89,7 +89,7 @@ def read_shape(
     window = history.window(start, rules.days)
     try:
         is_listened_to(window, rules)
-        base = base_before(history, planned.base, rules)
+        base = base_before(history, planned.end, planned.base, rules)
     except CannotTell as error:
         return cannot_tell(OF_SHAPE, str(error)), None
     values = shape_values(window, base)[0]

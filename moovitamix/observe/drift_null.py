@@ -54,8 +54,8 @@ class Null:
     rank_shares: list[float] = field(default_factory=list)
 
 
-def base_before(history: History, starts: Sequence[int], rules: DriftRules) -> Base:
-    """The base of some windows, the newest first; what comes after them is cold.
+def base_before(history: History, end: int, starts: Sequence[int], rules: DriftRules) -> Base:
+    """The base of some windows before a day; what was first heard from that day on is cold.
 
     Raises:
         CannotTell: When too few users listened in one of them.
@@ -67,7 +67,7 @@ def base_before(history: History, starts: Sequence[int], rules: DriftRules) -> B
             f"{fewest} users listened in a window of the champion's data, of "
             f"{rules.least_users} that it takes"
         )
-    return base_of(windows, starts[0] + rules.days)
+    return base_of(windows, end)
 
 
 def shape_draws(history: History, planned: Plan, rules: DriftRules) -> Values:
@@ -83,7 +83,7 @@ def shape_draws(history: History, planned: Plan, rules: DriftRules) -> Values:
         window = history.window(start, rules.days)
         try:
             is_listened_to(window, rules)
-            base = base_before(history, before, rules)
+            base = base_before(history, start - planned.gap * rules.days, before, rules)
         except CannotTell as error:  # of a young platform the later windows still tell
             too_few = error
             continue

@@ -7,8 +7,12 @@ The rules of that, and of what follows, are here too; what is measured on the wi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 from moovitamix.observe.drift_windows import History
+
+# Of a base, where days without plays leave so few: one window alone is as odd as that week was.
+_LEAST_BASE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +54,13 @@ class Plan:
     """Which windows are compared with which, as first days.
 
     Attributes:
-        base: Of the windows that the present is compared with.
+        end: The day after the champion's last: who and what was first heard from then on is cold.
+        base: Of the windows that the present is compared with, the newest first.
         past: Of each window that tells what is usual: its own, then those of its base.
-        gap: Windows between each and its base.
+        gap: Windows between each and the end of what it is compared with.
     """
 
+    end: int
     base: tuple[int, ...]
     past: tuple[tuple[int, tuple[int, ...]], ...]
     gap: int
@@ -64,11 +70,12 @@ def plan(history: History, as_of: int, rules: DriftRules, gap: int) -> Plan:
     """Choose the windows of the reference, which ends with the champion's last day.
 
     Each past window is compared with as many windows, as long before it, as the present is. A
-    window with a day without plays is used for nothing. Where the reference is too short for the
-    gap, a smaller gap is taken.
+    window with a day without plays is used for nothing: the whole one before it is taken in its
+    place, and where there are not enough of them, fewer are, but two at least. Where the reference
+    is too short for the gap, a smaller gap is taken.
 
     Raises:
-        CannotTell: When the reference has fewer than three windows, or none is whole.
+        CannotTell: When the reference has fewer than three windows, or too few of them are whole.
     """
     days, end = rules.days, as_of + 1
     earliest = int(history.day[0]) if len(history.day) else end
@@ -78,20 +85,23 @@ def plan(history: History, as_of: int, rules: DriftRules, gap: int) -> Plan:
             f"the champion's data has {max(windows, 0)} windows of {days} days, of 3 that it takes"
         )
     gap = min(gap, windows - 3)
-    size = min(rules.base_windows, windows - gap - 2)
+    most = min(rules.base_windows, windows - gap - 2)
     start = end - windows * days
-    last, first = end - days, start + (size + gap) * days
-    stride = max(1, -(-(last - first) // (rules.past_windows - 1)))
-    base = _before(end, size, days)
-    past = []
-    for begin in range(last, first - 1, -stride):
-        before = _before(begin - gap * days, size, days)
-        if all(history.is_whole(day, days) for day in (begin, *before)):
-            past.append((begin, before))
-    if not past or not all(history.is_whole(day, days) for day in base):
-        raise CannotTell("there are days without plays in the champion's data")
-    return Plan(base, tuple(past), gap)
+    base = _whole_before(history, range(end - days, start - 1, -days), most, days)
+    for size in range(len(base), min(most, _LEAST_BASE) - 1, -1):
+        last, first = end - days, start + (size + gap) * days
+        stride = max(1, -(-(last - first) // (rules.past_windows - 1)))
+        past = []
+        for begin in range(last, first - 1, -stride):
+            earlier = range(begin - (gap + 1) * days, start - 1, -days)
+            before = _whole_before(history, earlier, size, days)
+            if len(before) == size and history.is_whole(begin, days):
+                past.append((begin, before))
+        if past:
+            return Plan(end, base[:size], tuple(past), gap)
+    raise CannotTell("too many windows of the champion's data have days without plays")
 
 
-def _before(end: int, windows: int, days: int) -> tuple[int, ...]:
-    return tuple(end - (back + 1) * days for back in range(windows))
+def _whole_before(history: History, begun: range, most: int, days: int) -> tuple[int, ...]:
+    """The first of some windows that have plays on each day."""
+    return tuple(islice((day for day in begun if history.is_whole(day, days)), most))

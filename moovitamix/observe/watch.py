@@ -12,7 +12,16 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from moovitamix.errors import StoreUnavailable
-from moovitamix.observe import facts, failed_runs, failed_ticks, ledger, outbox, standing
+from moovitamix.observe import (
+    drift_blindness,
+    facts,
+    failed_runs,
+    failed_ticks,
+    ledger,
+    looks,
+    outbox,
+    standing,
+)
 from moovitamix.observe.channels import Channel, read_channels
 from moovitamix.observe.conditions import RULES, Condition, Kind
 from moovitamix.observe.failed_runs import FailedRun
@@ -106,6 +115,7 @@ def watch(
         found = conditions(connection, current, runs, post, now=now, present=present)
         names = [channel.name for channel in post.channels]
         entered = ledger.enter(connection, ledger.Look(found, kinds), names, now)
+        looks.note(connection, now)
     for one in entered.opened:
         tell(f"{one.title}. {one.text} See {post.runbook}#{one.entry}")
     for title in entered.over:
@@ -198,6 +208,7 @@ def _of_stores(
         *standing.late(published, held_back, present, post.late_after),
         *standing.quarantine(*facts.quarantine_levels(connection, now)),
         *standing.drift(facts.drifted(connection)),
+        *drift_blindness.conditions(connection),
         *standing.experiment(facts.running_experiment(connection), now),
         *standing.model_news(facts.model_news(connection, now)),
     ]

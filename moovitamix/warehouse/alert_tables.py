@@ -79,3 +79,11 @@ Index(
     unique=True,
     postgresql_where=text("sent_at IS NULL"),
 )
+
+alert_looks = Table(
+    "alert_looks",
+    metadata,
+    Column("by", Text, primary_key=True, comment="The sensor."),
+    Column("looked_at", OurMoment, nullable=False),
+    comment="The last look around, whole: while it is young, Dagster's daemon is alive.",
+)

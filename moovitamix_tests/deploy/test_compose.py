@@ -247,6 +247,9 @@ def test_what_runs_and_the_api_have_to_agree_on_reaches_both(services: Services)
 
     for name in ("code-location", "api"):
         assert agreed <= services[name]["environment"].keys(), name
+    # These open no store of ours: what they log is stamped with the namespace all the same.
+    for name in ("daemon", "webserver"):
+        assert "MOOVITAMIX_NAMESPACE" in services[name]["environment"], name
 
 
 def test_the_links_of_prometheus_lead_where_those_of_the_sensor_do(

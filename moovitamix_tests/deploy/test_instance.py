@@ -291,6 +291,9 @@ def test_a_home_and_a_deployment_agree_on_what_is_not_a_matter_of_size(
     assert written["run_retries"]["retry_on_asset_or_op_failure"] is False
     assert written["concurrency"]["pools"] == {"granularity": "run", "default_limit": 1}
     assert written["run_monitoring"]["enabled"]
+    deployed = msgspec.yaml.decode((root / "deploy" / "dagster.yaml").read_bytes())
+    limit = deployed["run_monitoring"]["max_runtime_seconds"]
+    assert written["run_monitoring"]["max_runtime_seconds"] == limit
     assert written["retention"].keys() == {"schedule", "sensor"}
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 
 from moovitamix.observe import drift
@@ -73,6 +74,22 @@ def test_no_alarm_is_read_in_fresh_worlds_in_which_nothing_happens(worlds: list[
     assert len([found for found in readings if worst(found) == "warning"]) <= 1
     told = {one.verdict for found in readings for one in found}
     assert "cannot tell" not in told
+
+
+@pytest.mark.parametrize("back", [2, 20])
+def test_a_silent_day_in_the_champions_data_neither_hides_a_shift_nor_looks_like_one(
+    worlds: list[Watched], back: int
+) -> None:
+    listened = worlds[0].listened
+    torn = pl.col("listened_at").dt.date() != AS_OF - timedelta(days=back)
+    quiet = listened.plays.filter(torn)
+    reader = Reader(listened, fitted(quiet, AS_OF, 16), DriftRules())
+    steady = reader.read(quiet, NEWEST)
+    assert "cannot tell" not in {one.verdict for one in steady}
+    assert drifted(steady) == set()
+    since = AS_OF + timedelta(days=1)
+    shifted = SHIFTS["genre swap"](listened, since, 0.5, np.random.default_rng(1))
+    assert "genre_mix" in drifted(reader.read(shifted.filter(torn), NEWEST))
 
 
 def test_the_least_effects_alone_would_be_alarms_in_worlds_as_small(worlds: list[Watched]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from moovitamix.ingest.lake import LakeStore
+from moovitamix.observe.drift import read_shape
 from moovitamix.observe.drift_features import BY_NAME, FEATURES, bounded, can_be_crossed
 from moovitamix.observe.drift_measures import LOG_RANKS
 from moovitamix.observe.drift_model import JudgedDay
@@ -65,18 +66,47 @@ def test_two_windows_of_data_cannot_tell(history: History) -> None:
     assert plan(history, int(history.day[0]) + 20, RULES, 0).base
 
 
-def test_windows_with_a_day_without_plays_tell_nothing(listened: Listened) -> None:
-    def without(number: int) -> History:
-        torn = pl.col("listened_at").dt.date() != day_of(number)
-        return history_of(listened.plays.filter(torn), listened.genres)
+def without(listened: Listened, *days: int) -> History:
+    torn = pl.col("listened_at").dt.date().is_in([day_of(day) for day in days])
+    return history_of(listened.plays.filter(~torn), listened.genres)
 
-    old = END - 40
-    kept = plan(without(old), day_number(AS_OF), RULES, 0)
-    used = {start for begin, before in kept.past for start in (begin, *before)}
-    assert kept.past
-    assert not [start for start in used if start <= old < start + 7]
+
+@pytest.mark.parametrize("gap", [0, 2])
+@pytest.mark.parametrize("back", [1, 3, 20, 40])
+def test_a_window_with_a_day_without_plays_gives_its_place_to_the_whole_one_before_it(
+    history: History, listened: Listened, gap: int, back: int
+) -> None:
+    hole, whole = END - back, plan(history, day_number(AS_OF), RULES, gap)
+    found = plan(without(listened, hole), day_number(AS_OF), RULES, gap)
+    assert (found.gap, found.end) == (gap, END)
+    assert len(found.base) == len(whole.base)
+    for begin, before in [(END + 7 * gap, found.base), *found.past]:
+        for start in (begin, *before):
+            assert not start <= hole < start + 7
+            assert (begin - start) % 7 == 0
+        assert len(before) == len(found.base)
+        assert before[0] <= begin - 7 * (gap + 1)
+
+
+def test_a_base_is_smaller_where_few_windows_are_whole_and_never_of_one_for_that(
+    listened: Listened,
+) -> None:
+    holes = [END - 3, END - 10, END - 17]
+    found = plan(without(listened, *holes), day_number(AS_OF), RULES, 0)
+    assert 2 <= len(found.base) < RULES.base_windows
     with pytest.raises(CannotTell, match="days without plays"):
-        plan(without(END - 3), day_number(AS_OF), RULES, 0)
+        plan(without(listened, *range(END - 3, 0, -7)[:8]), day_number(AS_OF), RULES, 0)
+
+
+def test_who_came_in_the_last_week_is_known_also_where_a_day_of_it_is_missing(
+    listened: Listened,
+) -> None:
+    torn = without(listened, END - 3)
+    planned = plan(torn, day_number(AS_OF), RULES, 0)
+    assert planned.base[0] < END - 7
+    _, seen = read_shape(torn, planned, Null(gap=0, bounds={}), day_of(END + 6), RULES)
+    assert seen is not None
+    assert seen.base.known_before == END
 
 
 def test_calibrating_again_draws_the_same(history: History) -> None:

@@ -134,6 +134,11 @@ BLOCKED_DAYS = _gauge("blocked_days", "", "Days that are held back by their chec
 ALERTS = _gauge(
     "alerts_open", "", "Open alerts.", Label("severity", ("critical", "warning", "info"))
 )
+ALERTS_LOOKED = _gauge(
+    "alerts_looked_timestamp_seconds",
+    "timestamp_seconds",
+    "When the sensor `alerts` last looked around; absent where no daemon ever ran.",
+)
 
 # Volume
 LOAD_ROWS = _gauge(
@@ -179,6 +184,7 @@ RUN_FAMILIES = (
     QUARANTINE,
     BLOCKED_DAYS,
     ALERTS,
+    ALERTS_LOOKED,
     LOAD_ROWS,
     TABLE_ROWS,
     NEWEST_DAY,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from moovitamix.ingest.checks import AS_DECLARED
+from moovitamix.observe import looks
 from moovitamix.observe.metrics import batch_families as families
 from moovitamix.observe.metrics.dimensions import Dimension, dimension_of
 from moovitamix.observe.metrics.samples import Read, Sample
@@ -65,6 +66,9 @@ def read_quality(connection: psycopg.Connection) -> Iterator[Read]:
     open_alerts: dict[str, int] = dict(connection.execute(_ALERTS).fetchall())
     for severity in families.ALERTS.labels[0].values:
         yield Sample(families.ALERTS, (severity,), open_alerts.get(severity, 0))
+    looked = looks.last(connection)
+    if looked is not None:
+        yield Sample(families.ALERTS_LOOKED, (), looked.timestamp())
 
 
 def _checks(connection: psycopg.Connection) -> Iterator[Read]:

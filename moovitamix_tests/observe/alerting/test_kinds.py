@@ -33,6 +33,12 @@ def test_nothing_is_told_of_a_world_in_which_nothing_was_done_yet(world: World) 
     assert (world.open, world.told) == ([], [])
 
 
+def test_each_look_leaves_its_moment_for_those_who_watch_the_daemon(world: World) -> None:
+    for moment in (timedelta(), HOUR):
+        world.look(moment)
+        assert world.rows("SELECT looked_at FROM alert_looks") == [(NOW + moment,)]
+
+
 def test_a_blocked_day_is_open_until_it_is_accepted(world: World) -> None:
     world.block(20)
     world.look()
@@ -248,19 +254,20 @@ def test_the_first_load_is_not_more_than_usual(world: World) -> None:
     assert world.open == []
 
 
-def read_drift(world: World, day: int, version: int, **verdicts: str) -> None:
-    world.write(
-        "CREATE TABLE IF NOT EXISTS drift_readings (day date, feature text, model_version bigint, "
-        "value float, warn float, alarm float, verdict text, PRIMARY KEY (day, feature))"
-    )
+def read_drift(
+    world: World, day: int, version: int, as_of: int = 1, reason: str = "", **verdicts: str
+) -> None:
     for feature, verdict in verdicts.items():
         world.write(
-            "INSERT INTO drift_readings (day, feature, model_version, value, warn, alarm, verdict) "
-            "VALUES (%s, %s, %s, 0.1234, 0.05, 0.1, %s)",
+            "INSERT INTO drift_readings "
+            "(day, feature, model_version, as_of, value, warn, alarm, verdict, reason) "
+            "VALUES (%s, %s, %s, %s, 0.1234, 0.05, 0.1, %s, %s)",
             date(2026, 11, day),
             feature,
             version,
+            date(2026, 11, as_of),
             verdict,
+            reason,
         )
 
 
@@ -287,6 +294,30 @@ def test_drift_from_a_former_champion_is_nobodys_business(world: World) -> None:
     decide(world, second, Decision("sound", "als", False, "x"))
     world.look(HOUR)
     assert f"drift:v{first}" not in world.open
+
+
+def test_drift_that_cannot_be_told_any_more_is_told_after_three_days_until_it_can(
+    world: World,
+) -> None:
+    version = register(world, "r1")
+    blind: Any = {"genre_mix": "cannot tell", "quality": "cannot tell"}
+    for day in range(10, 14):
+        read_drift(world, day, version, reason="too young", **blind)
+    world.look()
+    assert world.open == [], "it never could be told: the platform is young"
+    read_drift(world, 14, version, genre_mix="steady", quality="cannot tell")
+    for day in (15, 16):
+        read_drift(world, day, version, reason="a hole", **blind)
+    read_drift(world, 17, version, as_of=17, reason="trained on", **blind)
+    world.look(HOUR)
+    assert world.open == []
+    read_drift(world, 18, version, reason="a hole", **blind)
+    world.look(2 * HOUR)
+    assert world.open == ["drift_unknown"]
+    assert any("Of 3 days since 2026-11-15" in one and "a hole" in one for one in world.told)
+    read_drift(world, 19, version, genre_mix="cannot tell", quality="warning")
+    world.look(3 * HOUR)
+    assert world.open == []
 
 
 @pytest.mark.parametrize(("days", "over_after"), [(3.0, 3), (None, 28)])

@@ -150,6 +150,7 @@ def _story(
     asyncio.run(react(operated))
     _execute(jobs, "observe_day", days[-2])
     _execute(jobs, "count_feedback")
+    _look_around(operated, dg.DagsterInstance.get())
     operated.read()
     third = MainJob(terminal)
     third.train("0", None)

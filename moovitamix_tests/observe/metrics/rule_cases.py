@@ -44,6 +44,7 @@ CASES = {
     "MoovitamixApiDown": _up("moovitamix-api", 2),
     "MoovitamixExporterDown": _up("moovitamix-batch", 10),
     "MoovitamixPostgresDown": _store("postgres", 5),
+    "MoovitamixDaemonSilent": Case({m("alerts_looked_timestamp_seconds"): "0x60"}, 14, 18),
     "MoovitamixRedisDown": _store("redis", 2),
     "MoovitamixLakeDown": _store("lake", 10),
     # The clock of promtool begins at 0.

@@ -8,7 +8,7 @@ from datetime import date, datetime
 
 import psycopg
 
-from moovitamix.observe import facts, ledger
+from moovitamix.observe import facts, ledger, looks
 from moovitamix.observe.conditions import Condition
 from moovitamix.observe.standing import DriftReading
 from moovitamix.recommend import registry, succession
@@ -90,6 +90,7 @@ class Books:
         readings: Of drift.
         drifted: Those of them with an alarm, against the champion.
         alerts: Open ones.
+        looked: When alerts were last looked after, UTC; None: never.
         versions: The registry, newest first.
         decisions: What was decided about the champion, newest first.
         predecessor: Whom a rollback would make the champion.
@@ -107,6 +108,7 @@ class Books:
     readings: Sequence[Reading]
     drifted: Sequence[DriftReading]
     alerts: Sequence[Condition]
+    looked: datetime | None
     versions: Sequence[ModelVersion]
     decisions: Sequence[Entry]
     predecessor: ModelVersion | None
@@ -143,6 +145,7 @@ def read_books(connection: psycopg.Connection, now: datetime) -> Books:
         readings=[Reading(*row) for row in connection.execute(_DRIFT).fetchall()],
         drifted=facts.drifted(connection),
         alerts=ledger.open_conditions(connection),
+        looked=looks.last(connection),
         versions=registry.history(connection),
         decisions=succession.decisions(connection),
         predecessor=succession.predecessor(connection),

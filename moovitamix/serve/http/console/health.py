@@ -33,6 +33,7 @@ _OF_KIND: dict[Kind, tuple[str, ...]] = {
     "nothing_served": ("serve",),
     "redis_down": ("serve",),
     "drift": ("observe",),
+    "drift_unknown": ("observe",),
     "experiment_over": ("recommend",),
 }
 _OF_JOB = {

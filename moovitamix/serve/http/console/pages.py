@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import psycopg
 
+from moovitamix.observe.looks import SILENT_AFTER
 from moovitamix.serve.http.asking import Ask
 from moovitamix.serve.http.console import explorer, health
 from moovitamix.serve.http.console.answers import LACKS, TIERS, Shown, read_answer, read_names
@@ -75,6 +76,10 @@ class Pages:
                 "lists": lists,
                 "missing": [one for one in (books, lists) if isinstance(one, Missing)],
                 "found": found,
+                "looked": known.looked if known else None,
+                "silent": known is not None
+                and known.looked is not None
+                and now - known.looked > SILENT_AFTER,
                 "stages": health.stages(known, seen, process, found),
                 "process": process,
                 "yesterday": settings.present().date() - timedelta(days=1),

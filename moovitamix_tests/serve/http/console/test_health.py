@@ -33,6 +33,7 @@ NONE = Books(
     readings=(),
     drifted=(),
     alerts=(),
+    looked=None,
     versions=(),
     decisions=(),
     predecessor=None,

@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from moovitamix.ingest.pulls import pull_name
-from moovitamix.observe import ledger
+from moovitamix.observe import ledger, looks
 from moovitamix.observe.conditions import Condition
 from moovitamix.resources import Cache, Warehouse
 from moovitamix.serve.http.app import Api
@@ -38,6 +38,23 @@ PAGES = (
     "/console/tracks/102",
     "/console/rollback",
 )
+
+
+@pytest.mark.parametrize(("minutes", "silent"), [(None, False), (3, False), (20, True)])
+def test_the_first_page_tells_when_alerts_were_last_looked_after(
+    succession: Succession, minutes: int | None, silent: bool
+) -> None:
+    if minutes is not None:
+        with succession.world.stores.warehouse.connect() as connection:
+            looks.note(connection, datetime.now(UTC) - timedelta(minutes=minutes))
+
+    async def ask(client: httpx.AsyncClient, api: Api) -> None:
+        del api
+        page = said(await client.get(f"{HERE}/"))
+        assert ("last looked after" in page) is (minutes is not None)
+        assert ("daemon is silent" in page) is silent
+
+    with_client(succession.world.stores, succession.world.home, ask)
 
 
 def test_the_first_page_tells_of_stages_lists_versions_and_of_what_needs_somebody(
