@@ -106,12 +106,25 @@ PIPELINE = Dashboard(
         ),
         Panel(
             asks="Do the stores answer?",
-            answers={"{{store}}": "moovitamix_exporter_up"},
+            answers={
+                "{{store}}": "moovitamix_exporter_up",
+                "figures of {{part}}": "moovitamix_exporter_part_read",
+            },
             unit="bool_yes_no",
             kind="stat",
             width=6,
             height=4,
             worse_below=1,
+        ),
+        Panel(
+            asks="How long ago did Dagster's daemon look for alerts?",
+            answers={"ago": "time() - moovitamix_alerts_looked_timestamp_seconds"},
+            unit="s",
+            kind="stat",
+            says="Once a minute. While it is dead or hangs nothing is loaded or told by itself.",
+            width=6,
+            height=4,
+            worse_above=900,
         ),
         Panel(
             asks="Which steps failed when they last ran?",

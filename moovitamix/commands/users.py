@@ -68,7 +68,10 @@ def log_name(user: int, day: date | None) -> None:
 
 def _print_what_is_left(erased: Erasure) -> None:
     if not erased:
-        console.print("Nothing was left to erase.")
+        console.print(
+            "Nothing was left to erase. If the source has accounts of these ids by now, no pull "
+            "brings them in."
+        )
         return
     console.print(
         "Erased. The source still has them: have it erase them too. Track factors of trained "

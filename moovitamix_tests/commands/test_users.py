@@ -46,4 +46,5 @@ def test_nobody_is_erased_where_nobody_is(command: Command, lake: LakeStore) -> 
     told = command("users", "erase", "1")
     assert told.exit_code == 0, told.output
     assert "There is nothing of them" in told.output
-    assert lake.names("") == []
+    assert "no pull" in told.output
+    assert lake.names("") == ["erasure/key"]

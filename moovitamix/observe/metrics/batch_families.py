@@ -39,6 +39,12 @@ EXPORTER_UP = _gauge(
     "Whether a store answered when the figures were read: 1 or 0. Where 0, its figures are absent.",
     Label("store", ("postgres", "redis", "lake")),
 )
+EXPORTER_PART = _gauge(
+    "exporter_part_read",
+    "",
+    "Whether a part of Postgres' figures could be read: 1 or 0. Where 0, its figures are absent.",
+    Label("part", ("runs", "quality", "models", "coverage")),
+)
 COLLECTION = _gauge(
     "exporter_collection_seconds", "seconds", "How long it took to read all these figures."
 )
@@ -168,6 +174,7 @@ STORE_GROWTH = _gauge(
 
 RUN_FAMILIES = (
     EXPORTER_UP,
+    EXPORTER_PART,
     COLLECTION,
     STEP_SECONDS,
     STEP_CPU,

@@ -1,6 +1,7 @@
 """All figures that runs have left behind, read when Prometheus asks; at most once in a while.
 
-It never fails: a store that does not answer leaves its figures out, and `exporter_up` says so.
+It never fails: a store that does not answer leaves its figures out, and `exporter_up` says so; so
+does a part of Postgres' figures that cannot be read, and `exporter_part_read`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
@@ -22,6 +25,9 @@ from moovitamix.observe.metrics.read_served import read_cache, read_coverage, re
 from moovitamix.observe.metrics.samples import Read, Sample, metrics_of
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.serve.generations import Generation
+
+if TYPE_CHECKING:
+    import psycopg
 
 logger = logging.getLogger(__name__)
 
@@ -96,11 +102,31 @@ class PlatformCollector(Collector):
     def _from_postgres(self, served: list[Generation]) -> list[Read]:
         with self.warehouse.connect() as connection:
             connection.execute(_STATEMENT_TIMEOUT)
-            found = [
-                *read_runs(connection),
-                *read_quality(connection),
-                *read_models(connection),
-            ]
-            for generation in served:
-                found += read_coverage(connection, generation)
-        return found
+            parts: dict[str, Callable[[], Iterable[Read]]] = {
+                "runs": lambda: read_runs(connection),
+                "quality": lambda: read_quality(connection),
+                "models": lambda: read_models(connection),
+                "coverage": lambda: chain.from_iterable(
+                    read_coverage(connection, generation) for generation in served
+                ),
+            }
+            return [one for part, read in parts.items() for one in _part(connection, part, read)]
+
+
+def _part(
+    connection: psycopg.Connection, part: str, read: Callable[[], Iterable[Read]]
+) -> list[Read]:
+    """Some figures of Postgres; where they cannot be read, it and the others still tell theirs.
+
+    Raises:
+        psycopg.Error: When the connection is gone.
+    """
+    try:
+        with connection.transaction():
+            found = list(read())
+    except Exception as error:
+        if connection.broken:
+            raise
+        logger.warning("Figures of %s cannot be read: %s", part, type(error).__name__)
+        return [Sample(families.EXPORTER_PART, (part,), 0)]
+    return [Sample(families.EXPORTER_PART, (part,), 1), *found]

@@ -58,7 +58,8 @@ class Operated:
         home: The folder of everything else.
         source_url: What is pulled from.
         batch: Of the exporter: empty, after the good days, without stores, after the bad day,
-            after another day was observed, after another champion was trained and published.
+            after another day was observed, after another champion was trained and published, and
+            without a table.
         api: Of two APIs, before and after they were asked: with their stores, and without.
     """
 

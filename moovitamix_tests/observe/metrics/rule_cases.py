@@ -43,6 +43,7 @@ _CLICKS = 'arm="",tier="popular"'
 CASES = {
     "MoovitamixApiDown": _up("moovitamix-api", 2),
     "MoovitamixExporterDown": _up("moovitamix-batch", 10),
+    "MoovitamixFiguresMissing": Case({m("exporter_part_read", 'part="runs"'): "1x5 0x60"}, 5, 17),
     "MoovitamixPostgresDown": _store("postgres", 5),
     "MoovitamixDaemonSilent": Case({m("alerts_looked_timestamp_seconds"): "0x60"}, 14, 18),
     "MoovitamixRedisDown": _store("redis", 2),

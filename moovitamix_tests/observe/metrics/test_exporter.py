@@ -61,6 +61,24 @@ def test_what_was_read_is_told_again_for_a_while(warehouse: Warehouse, tmp_path:
     assert alerts() == 1
 
 
+def test_a_part_that_cannot_be_read_is_told_and_the_others_too(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    with warehouse.connect() as connection:
+        connection.execute("ALTER TABLE step_figures RENAME TO elsewhere")
+    cache, lake = Cache(url=NO_REDIS, namespace="none"), Lake(url=tmp_path.as_uri())
+    with exporting(warehouse, cache, lake, "127.0.0.1", 0) as port:
+        told = series(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+    parts = {
+        dict(labels)["part"]: value
+        for (name, labels), value in told.items()
+        if name == "moovitamix_exporter_part_read"
+    }
+    assert parts == {"runs": 0, "quality": 1, "models": 1, "coverage": 1}
+    assert told["moovitamix_exporter_up", frozenset({("store", "postgres")})] == 1
+    assert any(name == "moovitamix_alerts_open" for name, _ in told)
+
+
 def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     stores = {
         "DATABASE_URL": NO_POSTGRES,
