@@ -114,7 +114,9 @@ class Campaign:
         for death in self._plan.deaths(daily):
             if self._is_over(kept=len(others)):
                 break
-            if self._chance.random() < _DAY_PASSES:
+            # Where a point is wanted a day passes always: it may be of a load.
+            wanted = death.point is not None and is_wanted(death.point)
+            if wanted or self._chance.random() < _DAY_PASSES:
                 self._homes.now += timedelta(days=1)
                 self.tally.days += 1
             into_csv = death.point is not None and death.point.step not in self._serving
