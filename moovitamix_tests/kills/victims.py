@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Self
 
 import msgspec
 
+from moovitamix_tests.forked_command import import_what_runs_need, run_and_end
 from moovitamix_tests.kills.points import Point, install
 
 PATIENCE_SECONDS = 120.0
@@ -103,16 +103,8 @@ class Nursery:
 
 
 def _serve() -> None:
-    """Import what a run needs, and nothing that starts a thread; then fork for each order."""
-    import great_expectations  # noqa: F401
-    import sqlalchemy  # noqa: F401
-
-    import moovitamix.definitions
-    import moovitamix.main_job
-    import moovitamix.run
-    import moovitamix.warehouse.publish
-    import moovitamix.warehouse.stage  # noqa: F401
-
+    """Import what a run needs; then fork for each order."""
+    import_what_runs_need()
     for line in sys.stdin.buffer:
         order = msgspec.json.decode(line, type=Order)
         began = time.monotonic()
@@ -146,25 +138,8 @@ def _be_the_command(order: Order) -> None:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     os.environ.update(order.environment)
-    from moovitamix.cli import main
-    from moovitamix.settings import get_settings
-
-    get_settings.cache_clear()  # read for the partitions, when they were imported
-    install(order.point, order.server_pids, Path(order.trace) if order.trace else None)
-    sys.argv = ["moovitamix", *order.arguments]
-    code: int | str | None = 1
-    try:
-        main()
-        code = 0
-    except SystemExit as end:
-        code = end.code
-    except BaseException:
-        traceback.print_exc()
-        raise
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)
+    trace = Path(order.trace) if order.trace else None
+    run_and_end(order.arguments, lambda: install(order.point, order.server_pids, trace))
 
 
 def cold(arguments: Sequence[str], environment: Mapping[str, str], delay_seconds: float) -> Ended:

@@ -15,13 +15,14 @@ import signal
 import socket
 import subprocess
 import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 import msgspec
+
+from moovitamix_tests.forked_command import import_what_runs_need, run_and_end
 
 _LONGEST_ORDER = 1 << 17
 
@@ -143,16 +144,8 @@ def a_stem(first_day: str) -> Iterator[Stem]:
 
 
 def _serve(orders: socket.socket) -> None:
-    """Import what a run needs, and nothing that starts a thread; then fork for each order."""
-    import great_expectations  # noqa: F401
-    import sqlalchemy  # noqa: F401
-
-    import moovitamix.definitions
-    import moovitamix.main_job
-    import moovitamix.run
-    import moovitamix.warehouse.publish
-    import moovitamix.warehouse.stage  # noqa: F401
-
+    """Import what a run needs; then fork for each order."""
+    import_what_runs_need()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a keeper ended
     while True:
         message, descriptors, *_ = socket.recv_fds(orders, _LONGEST_ORDER, 2)
@@ -189,25 +182,12 @@ def _be_the_command(order: Order, output: int) -> NoReturn:
     first_day = os.environ["MOOVITAMIX_FIRST_DAY"]
     os.environ.clear()
     os.environ.update(order.environment)
-    from moovitamix.cli import main
-    from moovitamix.settings import get_settings
 
-    get_settings.cache_clear()  # read for the partitions, when they were imported
-    sys.argv = ["moovitamix", *order.arguments]
-    code: int | str | None = 1
-    try:
-        assert os.environ["MOOVITAMIX_FIRST_DAY"] == first_day, "take a stem of that first day"
-        main()
-        code = 0
-    except SystemExit as end:
-        code = end.code
-    except BaseException:
-        traceback.print_exc()
-        raise
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)
+    def refuse_another_day() -> None:
+        # The partitions were built when they were imported.
+        assert order.environment["MOOVITAMIX_FIRST_DAY"] == first_day, "take another stem"
+
+    run_and_end(order.arguments, refuse_another_day)
 
 
 if __name__ == "__main__":
