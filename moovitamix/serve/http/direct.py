@@ -2,8 +2,9 @@
 
 It takes neither a scope nor a task: the server's protocol hands over what it has read
 (`protocol.py`), the user's list is asked for with those of all others of this tick (`reads.py`),
-and the answer is sent when it comes. Whatever is unusual about a request leaves it to the gate,
-which answers all; whatever is unusual about a list, to `tiers.py`, with what was read.
+and the answer is sent when it comes, right behind those of the same read (`together.py`). Whatever
+is unusual about a request leaves it to the gate, which answers all; whatever is unusual about a
+list, to `tiers.py`, with what was read.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from moovitamix.serve.http.reads import Outcome
 from moovitamix.serve.http.rendering import Answer
 from moovitamix.serve.http.routes import PARAMETERS, RECOMMENDATIONS
 from moovitamix.serve.http.tiers import Tiers
+from moovitamix.serve.http.together import Together
 from moovitamix.serve.http.turns import Turn
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Direct:
     def __init__(self, gate: Gate, tiers: Tiers) -> None:
         self._gate = gate
         self._tiers = tiers
+        self._together = Together()
 
     def take(self, url: bytes, headers: Sequence[tuple[bytes, bytes]], turn: Turn) -> bool:
         """Take a GET, if it is the usual case.
@@ -68,7 +71,8 @@ class Direct:
             return False
         user, ask = asked
         noted.route, noted.user = RECOMMENDATIONS, user
-        self._tiers.lists.ask(user, _Waiting(gate, self._tiers, noted, user, ask, turn).found)
+        waiting = _Waiting(gate, self._tiers, self._together, noted, user, ask, turn)
+        self._tiers.lists.ask(user, waiting.found)
         return True
 
 
@@ -102,16 +106,25 @@ class _Waiting:
         "_noted",
         "_outcome",
         "_tiers",
+        "_together",
         "_turn",
         "_user",
     )
 
     def __init__(
-        self, gate: Gate, tiers: Tiers, noted: Noted, user: int, ask: Ask, turn: Turn
+        self,
+        gate: Gate,
+        tiers: Tiers,
+        together: Together,
+        noted: Noted,
+        user: int,
+        ask: Ask,
+        turn: Turn,
     ) -> None:
         self._began = time.perf_counter()
         self._gate = gate
         self._tiers = tiers
+        self._together = together
         self._noted = noted
         self._user = user
         self._ask = ask
@@ -121,19 +134,23 @@ class _Waiting:
 
     def found(self, outcome: Outcome) -> None:
         """Answer with what was read; never raises, for others wait for the same."""
+        self._outcome = outcome
         try:
-            if self._is_answered(outcome):
+            self._answer = self._tiers.plain(self._user, self._ask.limit, outcome)
+        except Exception:
+            log.exception("A list was left to the longer way")
+        self._together.add(self._send)
+
+    def _send(self) -> None:
+        try:
+            if self._answer is not None and self._is_sent(self._answer):
                 return
         except Exception:
             log.exception("A list was left to the longer way")
         if not self._turn.response_complete:
-            self._outcome = outcome
             self._turn.pass_on(self._longer)
 
-    def _is_answered(self, outcome: Outcome) -> bool:
-        answer = self._answer = self._tiers.plain(self._user, self._ask.limit, outcome)
-        if answer is None:
-            return False
+    def _is_sent(self, answer: Answer) -> bool:
         noted = self._noted
         body, noted.tier, noted.generation = answer
         if not self._turn.answer(head_of_list(len(body), noted), body):
