@@ -5,7 +5,7 @@ Which tiers are asked, and in what order, is told in `tiers.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -152,7 +152,7 @@ def render(
 
 
 def render_uniform(
-    head: bytes, members: list[bytes], scores: list[float], tier: bytes, end: bytes
+    head: bytes, members: Sequence[bytes], scores: list[float], tier: bytes, end: bytes
 ) -> bytes:
     """The same where all items are of one tier: the hot path.
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
+from operator import itemgetter
+
+import numpy as np
 
 from moovitamix.serve.codec import MARKED, MARKED_HEAD, VERSION
 from moovitamix.serve.generations import Generation
@@ -25,7 +28,9 @@ _TIER: Tier = "cached top-N"
 _COMPACT = 4 * 16 + 2
 _ENTRY_BYTES = 6
 _CRC_BYTES = 4
-_STARTS = {VERSION: 4, MARKED: MARKED_HEAD}
+# Version, layout, and how many entries there are.
+_DESCRIBED = 4
+_STARTS = {VERSION: _DESCRIBED, MARKED: MARKED_HEAD}
 # The CRC-32 of anything that is followed by its own CRC-32, little-endian.
 _RESIDUE = 0x2144DF1C
 
@@ -41,15 +46,20 @@ def first_of(value: bytes, count: int) -> tuple[tuple[int, ...], tuple[int, ...]
         Ids, and as many scores as the bits of float16; None when the value is damaged, has another
         layout or fewer entries: `decode_list` tells which.
     """
-    if len(value) < MARKED_HEAD or value[1] != _COMPACT:
-        return None
-    start, held = _STARTS.get(value[0]), value[2] | value[3] << 8
-    if start is None or len(value) != start + held * _ENTRY_BYTES + _CRC_BYTES:
-        return None
-    if held < count or zlib.crc32(value) != _RESIDUE:
+    start, held, size = _shape(value[:_DESCRIBED])
+    if len(value) != size or held < count or zlib.crc32(value) != _RESIDUE:
         return None
     entries = _entries(count).unpack_from(value, start)
     return entries[::2], entries[1::2]
+
+
+@lru_cache(maxsize=4_096)
+def _shape(head: bytes) -> tuple[int, int, int]:
+    """Where the entries of a compact list begin, how many it has, and its bytes; else -1 bytes."""
+    if len(head) < _DESCRIBED or head[0] not in _STARTS or head[1] != _COMPACT:
+        return 0, 0, -1
+    start, held = _STARTS[head[0]], head[2] | head[3] << 8
+    return start, held, start + held * _ENTRY_BYTES + _CRC_BYTES
 
 
 @cache
@@ -57,16 +67,12 @@ def _entries(count: int) -> struct.Struct:
     return struct.Struct("<" + "iH" * count)
 
 
-class _ScoreTexts(dict[int, bytes]):
-    """What stands between two items: the score of the first and its tier, by the score's bits.
-
-    Made when it is first needed. A float16 has 65,536 values: so large it gets, at most.
-    """
-
-    def __missing__(self, bits: int) -> bytes:
-        (score,) = struct.unpack("<e", bits.to_bytes(2, "little"))
-        made = self[bits] = b',"score":%.6g,"tier":"%b"},{' % (score, _TIER.encode())
-        return made
+@cache
+def _score_texts() -> list[bytes]:
+    """What stands between two items: the score of the first and its tier, by the score's bits."""
+    scores = np.arange(1 << 16, dtype=np.uint16).view(np.float16).tolist()
+    tier = _TIER.encode()
+    return [b',"score":%.6g,"tier":"%b"},{' % (score, tier) for score in scores]
 
 
 class Listed:
@@ -80,7 +86,7 @@ class Listed:
     def __init__(self, world: World, rendering: Rendering) -> None:
         self._world = world
         self._rendering = rendering
-        self._scores = _ScoreTexts()
+        self._scores = _score_texts()
 
     def answer(
         self,
@@ -96,10 +102,10 @@ class Listed:
         if found is None or not self.may_be_told(user, found[0]):
             return None
         ids, bits = found
-        scores = self._scores
         parts = [b""] * (2 * limit)
         parts[::2] = self._world.tracks.members_of(ids)
-        parts[1::2] = [scores[score] for score in bits]
+        # One call looks all of them up; the one more is for a list of one.
+        parts[1::2] = itemgetter(*bits, 0)(self._scores)[:-1]
         parts[-1] = parts[-1][:-2]  # no item follows
         end = self._rendering.cached_end(generation, lacks, told)
         body = b'{"user_id":%d,"items":[{%b]%b}' % (user, b"".join(parts), end)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, cast
+from operator import itemgetter
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -52,7 +53,7 @@ class Tracks:
     _by_name: dict[str, int] = field(init=False)
     _bounds: NDArray[np.int64] = field(init=False)
     _told: dict[int, bytes] = field(init=False, default_factory=dict)
-    _by_id: list[bytes | None] = field(init=False, default_factory=list)
+    _by_id: list[bytes] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         names = {name: genre for genre, name in enumerate(self.genre_names)}
@@ -63,7 +64,7 @@ class Tracks:
             texts = (self.texts[first:last] for first, last in pairwise(bounds))
             ids = self.ids.tolist()
             if ids and ids[0] >= 0 and ids[-1] < DENSE * len(ids):
-                self._by_id.extend([None] * (ids[-1] + 1))
+                self._by_id.extend([b""] * (ids[-1] + 1))
                 for track, text in zip(ids, texts, strict=True):
                     self._by_id[track] = text
             else:
@@ -80,17 +81,21 @@ class Tracks:
         found[found == len(self.ids)] = 0
         return np.where(self.ids[found] == ids, found, -1)
 
-    def members(self, ids: NDArray[np.int64]) -> list[bytes]:
+    def members(self, ids: NDArray[np.int64]) -> Sequence[bytes]:
         """The JSON members of tracks; names are null where the table does not know the track."""
         return self.members_of(ids.tolist())
 
-    def members_of(self, ids: Sequence[int]) -> list[bytes]:
+    def members_of(self, ids: Sequence[int]) -> Sequence[bytes]:
         """The same for ids that are no array."""
         known, by_id = self._told, self._by_id
-        if by_id and ids and min(ids) >= 0 and max(ids) < len(by_id):
-            found = [by_id[track] for track in ids]
-            if None not in found:
-                return cast("list[bytes]", found)
+        if by_id and len(ids) > 1 and min(ids) >= 0:
+            try:
+                # One call looks all of them up: of several, it makes a tuple.
+                found: tuple[bytes, ...] = itemgetter(*ids)(by_id)
+            except IndexError:
+                found = (b"",)
+            if all(found):
+                return found
         try:
             return [known[track] for track in ids]
         except KeyError:
