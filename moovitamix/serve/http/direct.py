@@ -10,8 +10,10 @@ list, to `tiers.py`, with what was read.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 
 from starlette.types import Receive, Scope, Send
 
@@ -29,10 +31,12 @@ from moovitamix.serve.http.turns import Turn
 
 log = logging.getLogger(__name__)
 
-_BEFORE, _AFTER = (part.encode() for part in RECOMMENDATIONS.split("{id}"))
 _ALLOWED = PARAMETERS[RECOMMENDATIONS]
-# Of an id that is surely one of 64 bits.
-_DIGITS = 18
+# An id that is surely one of 64 bits; and no query that is looked at before it is known who asks.
+_USUAL = re.compile(
+    rb"%b(?:\?([^#]{0,%d}))?"
+    % (RECOMMENDATIONS.encode().replace(b"{id}", b"([0-9]{1,18})"), CACHED_QUERY)
+)
 
 
 class Direct:
@@ -44,9 +48,9 @@ class Direct:
     """
 
     def __init__(self, gate: Gate, tiers: Tiers) -> None:
-        self._gate = gate
-        self._tiers = tiers
-        self._together = Together()
+        self.gate = gate
+        self.tiers = tiers
+        self.together = Together()
 
     def take(self, url: bytes, headers: Sequence[tuple[bytes, bytes]], turn: Turn) -> bool:
         """Take a GET, if it is the usual case.
@@ -60,71 +64,49 @@ class Direct:
             Whether it will be answered; else nothing was done.
         """
         asked = _plainly_asked(url)
-        if asked is None or not self._tiers.lists.readable:
+        if asked is None or not self.tiers.lists.readable:
             return False
         head = read_head(headers)
         if head.length is not None or head.chunked is not None:
             return False
-        gate = self._gate
+        gate = self.gate
         noted = Noted(gate.ids.of(head.request_id))
         if not gate.admission.let_reader_in(headers, head, noted):
             return False
         user, ask = asked
         noted.route, noted.user = RECOMMENDATIONS, user
-        waiting = _Waiting(gate, self._tiers, self._together, noted, user, ask, turn)
-        self._tiers.lists.ask(user, waiting.found)
+        self.tiers.lists.ask(user, _Waiting(self, noted, user, ask, turn).found)
         return True
 
 
 def _plainly_asked(url: bytes) -> tuple[int, Ask] | None:
     """The user and the query; None where they are not to be seen at first sight."""
-    path, _, query = url.partition(b"?")
-    item = path[len(_BEFORE) : -len(_AFTER)]
-    # What is long is not looked at before it is known who asks.
-    if (
-        len(query) > CACHED_QUERY
-        or len(item) > _DIGITS
-        or not item.isdigit()
-        or path != b"%b%b%b" % (_BEFORE, item, _AFTER)
-    ):
+    usual = _USUAL.fullmatch(url)
+    if usual is None:
         return None
+    item, query = usual.groups(b"")
+    ask = _plain(query)
+    return None if ask is None else (int(item), ask)
+
+
+@lru_cache(maxsize=4_096)
+def _plain(query: bytes) -> Ask | None:
+    """What a query asks for, where the beginning of a list answers it."""
     try:
         ask = read_query(query, _ALLOWED)
     except ProblemError:
         return None
-    return None if ask.repeats or b"#" in query or not ask.plain else (int(item), ask)
+    return ask if ask.plain and not ask.repeats else None
 
 
 class _Waiting:
     """A request whose list was asked for."""
 
-    __slots__ = (
-        "_answer",
-        "_ask",
-        "_began",
-        "_gate",
-        "_noted",
-        "_outcome",
-        "_tiers",
-        "_together",
-        "_turn",
-        "_user",
-    )
+    __slots__ = ("_answer", "_ask", "_began", "_direct", "_noted", "_outcome", "_turn", "_user")
 
-    def __init__(
-        self,
-        gate: Gate,
-        tiers: Tiers,
-        together: Together,
-        noted: Noted,
-        user: int,
-        ask: Ask,
-        turn: Turn,
-    ) -> None:
+    def __init__(self, direct: Direct, noted: Noted, user: int, ask: Ask, turn: Turn) -> None:
         self._began = time.perf_counter()
-        self._gate = gate
-        self._tiers = tiers
-        self._together = together
+        self._direct = direct
         self._noted = noted
         self._user = user
         self._ask = ask
@@ -136,10 +118,10 @@ class _Waiting:
         """Answer with what was read; never raises, for others wait for the same."""
         self._outcome = outcome
         try:
-            self._answer = self._tiers.plain(self._user, self._ask.limit, outcome)
+            self._answer = self._direct.tiers.plain(self._user, self._ask.limit, outcome)
         except Exception:
             log.exception("A list was left to the longer way")
-        self._together.add(self._send)
+        self._direct.together.add(self._send)
 
     def _send(self) -> None:
         try:
@@ -156,17 +138,17 @@ class _Waiting:
         if not self._turn.answer(head_of_list(len(body), noted), body):
             noted.started = False
             return False
-        self._gate.count("GET", noted, time.perf_counter() - self._began)
+        self._direct.gate.count("GET", noted, time.perf_counter() - self._began)
         return True
 
     async def _longer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The rest of the longer way, as an ASGI application."""
         del scope, receive
-        await self._gate.conclude(self._sent(send), "GET", send, self._noted, self._began)
+        await self._direct.gate.conclude(self._sent(send), "GET", send, self._noted, self._began)
 
     async def _sent(self, send: Send) -> None:
         noted, answer = self._noted, self._answer
         if answer is None:
-            answer = await self._tiers.from_read(self._user, self._ask, self._outcome)
+            answer = await self._direct.tiers.from_read(self._user, self._ask, self._outcome)
         body, noted.tier, noted.generation = answer
         await send_list(send, body, noted)

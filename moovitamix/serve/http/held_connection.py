@@ -76,7 +76,8 @@ class _Answers(asyncio.Protocol):
     def to(self, command: tuple[str | bytes, ...]) -> asyncio.Future[Any]:
         """What Redis answers to a command; may be cancelled, and is then the last one."""
         waiting = self._waiting = asyncio.get_running_loop().create_future()
-        self._transport.write(hiredis.pack_command(command))
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # theirs is of one word
+        self._transport.write(packed)
         return waiting
 
     def data_received(self, data: bytes) -> None:

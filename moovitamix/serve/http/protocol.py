@@ -4,7 +4,8 @@ ASGI sends an answer in two messages, and uvicorn looks at each header of the fi
 has been sent so far. A list's answer is whole, and its head is of our own making (`noted.py`):
 where `WHOLE` is offered, `gate.py` hands over both. And a request has a scope and a task of its
 own: an application that can `take` requests (`direct.py`) is handed what was read of each GET, and
-does without. Elsewhere, and whenever anything is unusual, everything goes as in any server.
+does without; a head that was read before is not read again (`known_heads.py`). Elsewhere, and
+whenever anything is unusual, everything goes as in any server.
 
 It also looks after what comes before an application does: heads that are too large or too slow,
 requests that wait behind others, offers of another protocol, and what is no HTTP.
@@ -25,12 +26,11 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from moovitamix.serve.http.known_heads import Headers, KnownHeads
 from moovitamix.serve.http.problems import ProblemError
 from moovitamix.serve.http.turns import OFFERED, Turn
 
 log = logging.getLogger(__name__)
-
-_Headers = list[tuple[bytes, bytes]]
 
 # The target and the headers of a request: bytes, and seconds from the first of them.
 MOST_OF_A_HEAD = 65_536
@@ -44,6 +44,9 @@ TOO_MANY = ProblemError(
     429, f"Wait for answers: more than {MOST_WAITING} requests wait on this connection."
 )
 
+# Of all connections of the process.
+_known = KnownHeads()
+
 # The head and the body of an answer to what cannot be read.
 Refuse = Callable[[ProblemError], tuple[Sequence[tuple[bytes, bytes]], bytes]]
 
@@ -52,7 +55,6 @@ class _Unreadable(Exception):
     """Ends the reading of a request."""
 
 
-Headers = Sequence[tuple[bytes, bytes]]
 Take = Callable[[bytes, Headers, Turn], bool]
 
 
@@ -73,6 +75,10 @@ class WholeAnswers(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = False
         self._late: asyncio.TimerHandle | None = None
+        # Requests that have begun in what is being read, and whether the last of them is whole.
+        self._begun = 0
+        self._is_whole = True
+        self._rests_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
         """A client is there; it has to send something."""
@@ -86,7 +92,10 @@ class WholeAnswers(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """A client sends something."""
+        if self._is_whole and self._is_taken_at_sight(data):
+            return
         self._unset_keepalive_if_required()
+        whole, self._begun = self._is_whole, 0
         rest: bytes | memoryview = data
         try:
             while True:
@@ -100,10 +109,15 @@ class WholeAnswers(HttpToolsProtocol):
             self.send_400_response("")
         if self._in_head and self._late is None:
             self._hurry()
+        cycle: Any = self.cycle
+        if whole and self._is_whole and self._begun == 1 and isinstance(cycle, Turn):
+            _known.note(data, self.headers)
 
     def on_message_begin(self) -> None:
         """A request comes in."""
         super().on_message_begin()
+        self._begun += 1
+        self._is_whole = False
         self._head_bytes, self._in_head = 0, True
         scope: Any = self.scope
         scope["extensions"] = OFFERED
@@ -131,22 +145,12 @@ class WholeAnswers(HttpToolsProtocol):
             return  # see `_read_again`
         if len(self.pipeline) >= MOST_WAITING:
             self._end_reading(TOO_MANY)
-        if self._take is None or not self._is_usual():
-            super().on_headers_complete()
-            return
-        turn = Turn(self, self.url, self.headers)
-        try:
-            is_taken = self._take(self.url, self.headers, turn)
-        except Exception:
-            log.exception("A request was left to the longer way")
-            is_taken = False
-        if is_taken:
-            self.cycle = turn  # type: ignore[assignment]  # what uvicorn uses of one, it has
-        else:
+        if not (self._is_usual() and self._is_taken(self.url, self.headers)):
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """All of a request is known."""
+        self._is_whole = True
         cycle: Any = self.cycle
         if not isinstance(cycle, Turn) and not self.parser.should_upgrade():
             super().on_message_complete()
@@ -156,6 +160,26 @@ class WholeAnswers(HttpToolsProtocol):
         super().on_response_complete()
         if self.pipeline and not self.transport.is_closing():
             self.flow.pause_reading()
+
+    def on_turn_complete(self) -> None:
+        """The same for a request that was taken."""
+        if self.pipeline or self.timeout_keep_alive_task is None:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+        self._rests_since = self.loop.time()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """A connection may have rested for long; requests that are taken do not set its timer."""
+        self.timeout_keep_alive_task = None
+        if not self._is_free():
+            return  # it is set when that request is answered
+        left = self._rests_since + self.timeout_keep_alive - self.loop.time()
+        if left <= 0:
+            super().timeout_keep_alive_handler()
+        else:
+            again = self.loop.call_later(left, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = again
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be read, and close the connection."""
@@ -169,13 +193,13 @@ class WholeAnswers(HttpToolsProtocol):
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[problem.status], lines, body))
         self.transport.close()
 
-    def go_on(self, turn: Turn, app: ASGIApp, url: bytes, headers: _Headers) -> None:
+    def go_on(self, turn: Turn, app: ASGIApp, url: bytes, headers: Headers) -> None:
         """Let an application answer a request that was taken."""
         scope: Any = {
             "type": "http",
             "method": "GET",
             "path": url.partition(b"?")[0].decode("latin-1"),
-            "headers": headers,
+            "headers": list(headers),
         }
         cycle = RequestResponseCycle(
             scope=scope,
@@ -197,11 +221,38 @@ class WholeAnswers(HttpToolsProtocol):
         answering: Any = app  # ASGI has other types there
         self._start_asgi_task(cycle, answering)
 
+    def _is_taken_at_sight(self, data: bytes) -> bool:
+        """Whether all that has come is a GET, with headers that are known, and was taken."""
+        if self._take is None or not self._is_free() or self.flow.write_paused:
+            return False
+        known = _known.find(data)
+        if known is None or not self._is_taken(*known):
+            return False
+        if self._late is not None:
+            self._in_time()
+        return True
+
+    def _is_taken(self, url: bytes, headers: Headers) -> bool:
+        if self._take is None:
+            return False
+        turn = Turn(self, url, headers)
+        try:
+            is_taken = self._take(url, headers, turn)
+        except Exception:
+            log.exception("A request was left to the longer way")
+            return False
+        if is_taken:
+            self.cycle = turn  # type: ignore[assignment]  # what uvicorn uses of one, it has
+        return is_taken
+
+    def _is_free(self) -> bool:
+        cycle = self.cycle
+        return (cycle is None or cycle.response_complete) and not self.pipeline
+
     def _is_usual(self) -> bool:
-        cycle, parser = self.cycle, self.parser
+        parser = self.parser
         return (
-            (cycle is None or cycle.response_complete)
-            and not self.pipeline
+            self._is_free()
             and not self.expect_100_continue
             and not self.flow.write_paused
             and parser.get_method() == b"GET"

@@ -187,7 +187,7 @@ class ListReader:
                 then(_gone())
         else:
             self.breaker.succeeded()
-            for (*_, then), own in zip(batch, found, strict=True):
+            for (_, _, then), own in zip(batch, found, strict=True):
                 then(own)
         finally:
             self._on_the_way -= 1
@@ -202,18 +202,22 @@ class ListReader:
             then(_gone())
 
     async def _fetch(self, batch: Sequence[_Waiting]) -> Sequence[Found | None]:
+        prefix = self._prefix
         for _ in range(3):
             known = self._serving
             if known is None:
                 known = await self._look()
                 if known is None:
                     break
-            watched = known.watched(self._prefix)
+            watched = known.watched(prefix)
             keys: list[str | bytes] = [self._current, self._experiment, *watched]
-            answering = [known.answers(user) for user, *_ in batch]
-            for (generation, _), (_, wanted, _) in zip(answering, batch, strict=True):
-                name = generation.name
-                keys += [key_of(self._prefix, name, kind, item) for kind, item in wanted]
+            answering = []
+            for user, wanted, _ in batch:
+                whose = known.answers(user)
+                answering.append(whose)
+                name = whose[0].name
+                for kind, item in wanted:
+                    keys.append(key_of(prefix, name, kind, item))
             self._observer.batch(len(keys))
             current, experiment, *values = await self._get(keys)
             place = len(watched)

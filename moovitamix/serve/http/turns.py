@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from moovitamix.serve.http.known_heads import Headers
+
 if TYPE_CHECKING:
     from moovitamix.serve.http.protocol import WholeAnswers
 
@@ -97,7 +99,7 @@ class Turn:
 
     message_event = _Nobody()
 
-    def __init__(self, protocol: WholeAnswers, url: bytes, headers: _Headers) -> None:
+    def __init__(self, protocol: WholeAnswers, url: bytes, headers: Headers) -> None:
         self._protocol: WholeAnswers | None = protocol
         self._url = url
         self._headers = headers
@@ -120,7 +122,7 @@ class Turn:
             begin = _begin(protocol.server_state.default_headers)
             protocol.transport.write(b"%b%b\r\n%b" % (begin, head, body))
         self._let_go()
-        protocol.on_response_complete()
+        protocol.on_turn_complete()
         return True
 
     def pass_on(self, app: ASGIApp) -> None:
@@ -133,4 +135,4 @@ class Turn:
     def _let_go(self) -> None:
         """The connection holds its last turn: a circle else, which waits for the collector."""
         self.response_complete = True
-        self._protocol, self._headers = None, []
+        self._protocol, self._headers = None, ()
