@@ -1,5 +1,8 @@
 """The access log: a line a request, written in the background, without personal values.
 
+Lines are put into words where they are added, many at a time: a thread that did it would take the
+interpreter from the requests that come meanwhile, which costs these more than the words do.
+
 Users have the names of `observe/logs/pseudonyms.py`, queries are not logged. With a server for
 logs, it is sent the same.
 """
@@ -10,8 +13,10 @@ import logging
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from itertools import chain
 from typing import Protocol, TextIO
 
 import msgspec
@@ -25,7 +30,10 @@ from moovitamix.settings import Settings
 log = logging.getLogger(__name__)
 
 _EVERY = 0.25
-_WAITING = 100_000
+# Lines that are put into words at once: a fifth of a millisecond.
+_AT_ONCE = 128
+# Of these pieces so many wait for who reads too slowly; then the oldest are lost.
+_WAITING = 1_000
 _DAY = 86_400
 
 
@@ -74,7 +82,10 @@ class AccessLog:
         self._users = users or Pseudonyms()
         self._form = form
         self._post = post
-        self._lines: deque[Line] = deque(maxlen=_WAITING)  # who reads too slowly loses the oldest
+        self._lines: deque[Line] = deque()
+        self._pieces: deque[tuple[str, list[Line]]] = deque(maxlen=_WAITING)
+        self._in_order = threading.Lock()
+        self._is_read = True
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
@@ -82,32 +93,44 @@ class AccessLog:
     def add(self, line: Line) -> None:
         """Log a request."""
         self._lines.append(line)
+        if len(self._lines) >= _AT_ONCE:
+            self._word()
 
     def close(self) -> None:
         """Write what is left."""
         self._stopping.set()
         self._thread.join(timeout=2)
 
+    def _word(self) -> None:
+        """Put the lines that are there into words."""
+        with self._in_order:
+            lines = [self._named(self._lines.popleft()) for _ in range(len(self._lines))]
+            if not lines or not (self._is_read or self._post):
+                return
+            if self._form == "json":
+                words = self._encoder.encode_lines(lines).decode()
+            else:
+                words = "".join(map(_text, lines))
+            self._pieces.append((words, lines if self._post else []))
+
     def _loop(self) -> None:
-        ended, is_read = False, True
+        ended = False
         while not ended:
             ended = self._stopping.wait(_EVERY)
-            lines = [self._named(self._lines.popleft()) for _ in range(len(self._lines))]
-            if lines and is_read:
-                is_read = self._written(lines)
+            self._word()
+            pieces = [self._pieces.popleft() for _ in range(len(self._pieces))]
+            if pieces and self._is_read:
+                self._is_read = self._written(words for words, _ in pieces)
             if self._post is not None:
-                for line in lines:
+                for line in chain.from_iterable(lines for _, lines in pieces):
                     self._post.send(_entry(line))
-            elif not is_read:
+            elif not self._is_read:
                 return
 
-    def _written(self, lines: list[Line]) -> bool:
+    def _written(self, words: Iterable[str]) -> bool:
         """Write lines; False when nobody reads the log any more."""
         try:
-            if self._form == "json":
-                self._stream.write(self._encoder.encode_lines(lines).decode())
-            else:
-                self._stream.writelines(map(_text, lines))
+            self._stream.writelines(words)
             self._stream.flush()
         except (OSError, ValueError):
             return False
