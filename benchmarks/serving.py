@@ -177,7 +177,7 @@ def _measure(folder: Path, seconds: int, rounds: int) -> None:
     script.write_text(_LUA.format(secret=secret, users=USERS))
     try:
         with redis.Redis(port=valkey.port) as client:
-            size = _fill(client, Warehouse(url=environment["BENCHMARK_POSTGRES"], namespace=PREFIX))
+            size = fill(client, Warehouse(url=environment["BENCHMARK_POSTGRES"], namespace=PREFIX))
         with _server("uvicorn", "", environment, secret) as (port, _):
             _write_constant(port, secret, folder / "constant.json")
         names = [server for server in SERVERS if _is_there(server)]
@@ -189,7 +189,7 @@ def _measure(folder: Path, seconds: int, rounds: int) -> None:
                 for variant, off in VARIANTS.items():
                     if server != SERVERS[0] and off not in ("", "constant"):
                         continue
-                    _divide(valkey.port, divided=off == "experiment")
+                    divide(valkey.port, divided=off == "experiment")
                     with _server(server, off, environment, secret) as (port, process):
                         found = figures.setdefault((server, variant), [])
                         found.append(_wrk(port, process, script, seconds))
@@ -199,7 +199,7 @@ def _measure(folder: Path, seconds: int, rounds: int) -> None:
         stop_postgres(postgres)
 
 
-def _fill(client: redis.Redis, warehouse: Warehouse) -> float:
+def fill(client: redis.Redis, warehouse: Warehouse) -> float:
     """Lists of every user in Valkey and as many tracks in Postgres; bytes of memory a user."""
     rng = np.random.default_rng(1)
     users = np.arange(1, USERS + 1, dtype=np.int64)
@@ -232,7 +232,7 @@ def _fill(client: redis.Redis, warehouse: Warehouse) -> float:
     return size
 
 
-def _divide(port: int | None, *, divided: bool) -> None:
+def divide(port: int | None, *, divided: bool) -> None:
     """Let an experiment run, or none; its challenger's lists are the champion's."""
     assert port is not None
     with redis.Redis(port=port) as client:

@@ -27,6 +27,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from moovitamix.serve.http.known_heads import Headers, KnownHeads
+from moovitamix.serve.http.offers import without_offer
 from moovitamix.serve.http.problems import ProblemError
 from moovitamix.serve.http.turns import OFFERED, Turn
 
@@ -114,13 +115,11 @@ class WholeAnswers(HttpToolsProtocol):
             _known.note(data, self.headers)
 
     def on_message_begin(self) -> None:
-        """A request comes in."""
-        super().on_message_begin()
+        """A request comes in; who needs a scope has it made when its head is there."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._begun += 1
         self._is_whole = False
         self._head_bytes, self._in_head = 0, True
-        scope: Any = self.scope
-        scope["extensions"] = OFFERED
 
     def on_url(self, url: bytes) -> None:
         """A part of a target has come."""
@@ -146,6 +145,7 @@ class WholeAnswers(HttpToolsProtocol):
         if len(self.pipeline) >= MOST_WAITING:
             self._end_reading(TOO_MANY)
         if not (self._is_usual() and self._is_taken(self.url, self.headers)):
+            self._make_scope()
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -221,6 +221,13 @@ class WholeAnswers(HttpToolsProtocol):
         answering: Any = app  # ASGI has other types there
         self._start_asgi_task(cycle, answering)
 
+    def _make_scope(self) -> None:
+        known = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = known
+        scope: Any = self.scope
+        scope["headers"], scope["extensions"] = self.headers, OFFERED
+
     def _is_taken_at_sight(self, data: bytes) -> bool:
         """Whether all that has come is a GET, with headers that are known, and was taken."""
         if self._take is None or not self._is_free() or self.flow.write_paused:
@@ -263,23 +270,16 @@ class WholeAnswers(HttpToolsProtocol):
     def _read_again(self) -> None:
         """Read a head that offers another protocol as one that does not.
 
-        Nobody is obliged to take such an offer (RFC 9110, 7.8), which some clients make with each
-        connection. But the parser stops at the end of that head: a body would be read as a request.
+        The parser stops at the end of such a head: a body would be read as a request.
         """
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        method, version = self.parser.get_method(), self.parser.get_http_version()
         if method == b"CONNECT":
             self._problem = NO_REQUEST
             raise httptools.HttpParserError
-        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
-        for name, value in self.headers:
-            if name == b"connection":
-                kept = [part for part in value.split(b",") if part.strip().lower() != b"upgrade"]
-                lines.append(b"connection: " + b",".join(kept))
-            elif name != b"upgrade":
-                lines.append(name + b": " + value)
+        head = without_offer(method, self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
-        self.parser.feed_data(b"\r\n".join((*lines, b"", b"")))
+        self.parser.feed_data(head)
 
     def _end_reading(self, problem: ProblemError) -> None:
         self._problem = problem
