@@ -16,9 +16,10 @@ Headers = Sequence[tuple[bytes, bytes]]
 _REQUEST_LINE = re.compile(rb"GET (/[!-~]*) HTTP/1\.1\r\n")
 _END = b"\r\n\r\n"
 
-# Heads, and bytes of each: 4 MB at most.
+# Heads, bytes of each, and headers of each: some 10 MB at most.
 MOST = 1_024
 LONGEST = 4_096
+MOST_HEADERS = 32
 
 
 class KnownHeads:
@@ -33,7 +34,7 @@ class KnownHeads:
         Args:
             data: All that has come since the request before.
         """
-        line = _REQUEST_LINE.match(data)
+        line = _REQUEST_LINE.match(data) if len(data) <= LONGEST else None
         if line is None:
             return None
         headers = self._headers.get(data[line.end() :])
@@ -42,7 +43,8 @@ class KnownHeads:
     def note(self, data: bytes, headers: Headers) -> None:
         """What was read of a request without a body, which was all that had come."""
         line = _REQUEST_LINE.match(data)
-        if line is None or len(data) > LONGEST or not data.endswith(_END):
+        is_long = len(data) > LONGEST or len(headers) > MOST_HEADERS
+        if line is None or is_long or not data.endswith(_END):
             return
         if len(self._headers) >= MOST:  # each has an id of its own in it: none will come again
             self._headers.clear()

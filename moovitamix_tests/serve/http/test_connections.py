@@ -13,7 +13,7 @@ import httpx
 import pytest
 import redis
 
-from moovitamix.serve.http import asking, protocol
+from moovitamix.serve.http import asking, bounded
 from moovitamix.serve.http.app import Api
 from moovitamix.serve.http.gate import Limits
 from moovitamix.serve.http.keys import add_key, make_key
@@ -119,7 +119,7 @@ def test_what_cannot_be_read_is_a_problem_like_others_and_ends_the_connection(
 def test_who_does_not_come_to_the_end_of_a_head_is_not_waited_for(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_WITHIN", 0.05)
+    monkeypatch.setattr(bounded, "HEAD_WITHIN", 0.05)
 
     async def run() -> None:
         async with served(published, tmp_path) as (client, _):
@@ -150,7 +150,7 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(
 def test_requests_that_wait_on_a_connection_are_few(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "MOST_WAITING", 5)
+    monkeypatch.setattr(bounded, "MOST_WAITING", 5)
 
     async def run() -> None:
         async with served(published, tmp_path) as (client, api):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from moovitamix.serve.http import protocol
 from moovitamix.serve.http.known_heads import LONGEST, MOST, KnownHeads
 from moovitamix.serve.http.protocol import WholeAnswers
 from moovitamix_tests.serve.http.serving import Published
-from moovitamix_tests.serve.http.test_connections import connected, request
+from moovitamix_tests.serve.http.test_connections import UPGRADE, connected, request
 from moovitamix_tests.serve.http.test_direct import LIST, hold, patient, served, taken
 
 __all__ = ["patient"]
@@ -26,7 +27,7 @@ class Piece(bytes):
 
 
 HEAD = request(LIST)
-TAIL = HEAD.partition(b"\r\n")[2]
+LINE, TAIL = HEAD[: HEAD.index(b"\n") + 1], HEAD[HEAD.index(b"\n") + 1 :]
 CLOSE = request(LIST, "Connection: close")
 
 # What is sent one after the other on a connection, each when the one before was answered, and how
@@ -52,6 +53,14 @@ CONVERSATIONS = {
         [HEAD, request(LIST, f"Content-Length: {len(HEAD)}"), Piece(HEAD), HEAD, CLOSE],
     ),
     "in pieces": (1, [HEAD, Piece(HEAD[:20]), Piece(HEAD[20:40]), HEAD[40:], HEAD, CLOSE]),
+    # What follows the line is a head for the parser the first time, and none the second.
+    "a body that is a request line": (
+        0,
+        [request(LIST, f"Content-Length: {len(LINE)}"), Piece(LINE + HEAD), LINE + HEAD],
+    ),
+    "an expectation": (0, [*(2 * [request(LIST, "Expect: 100-continue")]), CLOSE]),
+    "another protocol": (0, [*(2 * [request(LIST, *UPGRADE)]), CLOSE]),
+    "chunks": (0, [*(2 * [request(LIST, "Transfer-Encoding: chunked") + b"0\r\n\r\n"]), CLOSE]),
     "a header that is a head": (1, [HEAD, HEAD, Piece(HEAD[:-2] + b"X: "), HEAD, CLOSE]),
 }
 
@@ -104,9 +113,34 @@ def test_what_is_taken_at_sight_is_answered_as_what_is_read(
             monkeypatch.setattr(protocol, "_known", KnownHeads())
             assert await talked(client, packets) == wanted
             assert at_sight == wanted_at_sight
+            # On another connection, all that can be known is.
+            assert await talked(client, packets) == wanted
+            assert at_sight >= 2 * wanted_at_sight + (packets[0] == HEAD)
 
     monkeypatch.setattr(WholeAnswers, "_is_taken_at_sight", counting)
-    asyncio.run(run())
+    uvloop.run(asyncio.wait_for(run(), 60))
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_comes_while_another_is_answered_waits_for_it(
+    published: Published, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        async with served(published, tmp_path) as (client, api):
+            assert b'"user_id":5' in await talked(client, [HEAD, CLOSE])
+            asked, let_go = hold(api)
+            reader, writer = await connected(client)
+            writer.write(HEAD)
+            await asked.wait()
+            writer.write(HEAD.replace(b"/5/", b"/6/"))
+            await asyncio.sleep(0.02)
+            writer.write(CLOSE.replace(b"/5/", b"/7/"))
+            let_go.set()
+            found = await reader.read()
+            writer.close()
+            assert re.findall(rb'"user_id":(\d)', found) == [b"5", b"6", b"7"]
+
+    uvloop.run(asyncio.wait_for(run(), 60))
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60), st.sampled_from((b"", b"\r\n", TAIL)))
@@ -138,16 +172,21 @@ def test_a_connection_is_closed_when_it_has_rested_and_not_while_it_is_used(
     async def run() -> None:
         async with served(published, tmp_path) as (client, api):
             turns = taken(api)
+            await talked(client, [HEAD, CLOSE])
             asked, let_go = hold(api)
             reader, writer = await connected(client)
             writer.write(HEAD)
             await asked.wait()
-            connection = turns[0]._protocol
+            connection = turns[-1]._protocol
             assert connection is not None
+            assert connection._late is None  # its head is there, though nobody read it
             connection.timeout_keep_alive_handler()  # an answer is under way
             let_go.set()
             assert (await reader.readuntil(b"}]")).startswith(b"HTTP/1.1 200")
             await reader.read(1 << 16)
+            # An empty line is no request, and does not keep it open.
+            writer.write(b"\r\n")
+            await asyncio.sleep(0.02)
             timer = connection.timeout_keep_alive_task
             assert timer is not None
             writer.write(HEAD)
