@@ -94,7 +94,7 @@ def published_generation(
             )
             return
         catalogue = read_catalogue(warehouse)
-        releases = read_wanted_releases(warehouse, champion, matrix, catalogue)
+        releases = read_wanted_releases(warehouse, champion, matrix, catalogue.withdrawn)
 
         def own_plays(users: "NDArray[np.int64]") -> "fresh.OwnPlays":
             if champion.algorithm != "als" or not champion.blend.own_plays:

@@ -82,6 +82,20 @@ class Picker:
         self.scores: list[float] = []
         self.tiers: list[Tier] = []
 
+    def copy(self) -> Picker:
+        """Another one that has picked the same so far, and goes on alone."""
+        other = Picker(
+            self._tracks,
+            self._limit,
+            self._left_out,
+            self._removed,
+            self._allowed,
+            self._per_artist,
+        )
+        other._picked, other._by_artist = set(self._picked), dict(self._by_artist)
+        other.ids, other.scores, other.tiers = [*self.ids], [*self.scores], [*self.tiers]
+        return other
+
     @property
     def wanting(self) -> int:
         """How many tracks are still to be picked."""
