@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,7 @@ import numpy as np
 import pytest
 import redis
 
-from moovitamix.recommend.als import AlsParameters, fit_als
 from moovitamix.recommend.champion import load_champion, read_recent_plays
-from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.resources import Warehouse
 from moovitamix.serve.catalogue import read_catalogue, read_wanted_releases
 from moovitamix.serve.codec import decode_list
@@ -27,7 +25,7 @@ from moovitamix_tests.serve.http.serving import Published, fill, make_stores, wi
 from moovitamix_tests.serve.http.test_experiment import arm
 from moovitamix_tests.serve.http.test_tiers import get, ids, tiers
 from moovitamix_tests.serve.tried import register_rivals, start
-from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World, plays
+from moovitamix_tests.serve.world import NAMESPACE, World, told_apart
 
 N = 12
 USERS = range(1, 61)
@@ -75,27 +73,14 @@ class Released:
         with_client(self.published.stores, self.published.home, ask)
 
 
-@pytest.fixture(scope="module")
-def tasteful(world: World) -> World:
-    """The same with factors that tell releases apart: the world's own all point one way."""
-    heard = {
-        (user, track) for user in USERS for track in world.heard_by(user) if track < UNKNOWN_FROM
-    }
-    model = fit_als(
-        build_matrix(plays(heard), world.champion.matrix_parameters, AS_OF),
-        AlsParameters(factors=8, iterations=5, alpha=20.0, regularization=1.0),
-    )
-    return replace(world, champion=replace(world.champion, model=model))
-
-
 @pytest.fixture
 def released(
-    valkey: redis.Redis, valkey_url: str, warehouse: Warehouse, tasteful: World, tmp_path: Path
+    valkey: redis.Redis, valkey_url: str, warehouse: Warehouse, world: World, tmp_path: Path
 ) -> Released:
     """Tracks from 130 on are young; each of these has an artist of its own with older tracks."""
     valkey.flushall()
     stores = make_stores(warehouse, (tmp_path / "lake").as_uri(), valkey_url)
-    filled = fill(tasteful, warehouse, stores.lake)
+    filled = fill(told_apart(world), warehouse, stores.lake)
     register_rivals(filled, warehouse, stores.lake)
     moment = datetime(2026, 11, 10)  # noqa: DTZ001 - the warehouse's moments have no zone
     with warehouse.connect() as connection:
