@@ -174,7 +174,7 @@ class _Ranking:
             )
             factors = self._scored.factors[None, :]
             block = releases.place(block, factors, gone, after=self.after)
-        self.after += n
+        self.after += len(found.ids)
         self._came = block.tracks[0]
         return Ranked(block.tracks[0], block.scores[0])
 
