@@ -11,7 +11,6 @@ import asyncio
 import time
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from datetime import date
-from statistics import median
 from typing import cast
 
 import numpy as np
@@ -59,15 +58,14 @@ def main() -> None:
     for tracks in asked.tracks:
         plain = make_world(asked, tracks, 0)
         kept = make_world(asked, tracks, asked.releases)
-        print(f"{tracks:,} tracks: ms of processor time, no place kept / kept, and times as long")
+        print(f"{tracks:,} tracks: least ms of processor time, no place kept / kept, times as long")
         for name, ask in QUERIES.items():
             turns = [
                 (answer(plain, ask, asked.answers), answer(kept, ask, asked.answers))
                 for _ in range(asked.rounds)
             ]
-            without, with_places = (median(turn) for turn in zip(*turns, strict=True))
-            ratio = median(after / before for before, after in turns)
-            print(f"{name:>16}  {without:6.2f}  {with_places:6.2f}  {ratio:5.2f}", flush=True)
+            without, kept_for = (min(turn) for turn in zip(*turns, strict=True))
+            print(f"{name:>16}  {without:6.2f}  {kept_for:6.2f}  {kept_for / without:5.2f}")
 
 
 def answer(world: World, ask: Ask, answers: int) -> float:

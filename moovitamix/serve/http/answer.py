@@ -105,11 +105,14 @@ class Picker:
         """Pick from a list, best first, until there are enough."""
         if self.wanting <= 0:
             return
-        places = self._tracks.places(ids).tolist()
-        for track, score, place in zip(ids.tolist(), scores.tolist(), places, strict=True):
+        places = self._tracks.places(ids)
+        if self._allowed is not None:
+            kept = places >= 0
+            kept[kept] = self._allowed[places[kept]]
+            ids, scores, places = ids[kept], scores[kept], places[kept]
+        each = zip(ids.tolist(), scores.tolist(), places.tolist(), strict=True)
+        for track, score, place in each:
             if track in self._picked or track in self._removed or track in self._left_out:
-                continue
-            if self._allowed is not None and (place < 0 or not self._allowed[place]):
                 continue
             if self._per_artist is not None and place >= 0:
                 artist = int(self._tracks.artists[place])

@@ -176,7 +176,7 @@ class _Ranking:
             block = releases.place(block, factors, gone, after=self.after)
         self.after += len(found.ids)
         self._came = block.tracks[0]
-        return Ranked(block.tracks[0], block.scores[0])
+        return Ranked(block.tracks[0, :seen], block.scores[0, :seen])
 
 
 def _ids(ids: Collection[int]) -> NDArray[np.int64]:
