@@ -142,6 +142,30 @@ def test_who_has_heard_a_release_since_the_fit_does_not_get_it_again(fixed: Fixe
             assert (10_000 + (user - 11) % 8 in tracks) == (user >= 111)
 
 
+def test_a_user_alone_gets_the_releases_that_they_get_among_many(fixed: Fixed) -> None:
+    """Few rows are ranked another way than many; both leave out what was heard or is listed."""
+    found = NewReleases.find(fixed.model, fixed.features, SHARE)
+    known = fixed.model.tracks[:3]  # some that the lists may hold anyhow
+    releases = replace(
+        found,
+        tracks=np.concatenate([known, found.tracks]),
+        directions=np.concatenate([found.directions[:3] * 0.999, found.directions]),
+        unheard=np.arange(len(found.tracks) + 3) % 3 == 1,
+    )
+    heard = csr_matrix(np.random.default_rng(3).random((100, len(releases.tracks))) < 0.3)
+    users = select_users(fixed.matrix, fixed.matrix.users[:100])
+    factors = fold_in(fixed.model, users)
+    (plain,) = score_users(fixed.model, users, N)
+    assert len(plain.ids) == 100
+    whole = releases.place(plain, factors, heard.astype(np.float32))
+    for row in range(100):
+        own = slice(row, row + 1)
+        alone = TopN(plain.ids[own], plain.tracks[own], plain.scores[own], plain.lengths[own])
+        placed = releases.place(alone, factors[own], heard[own].astype(np.float32))
+        assert placed.tracks[0].tolist() == whole.tracks[row].tolist()
+        assert placed.scores[0].tolist() == whole.scores[row].tolist()
+
+
 @given(st.integers(0, N), st.booleans())
 def test_a_list_that_is_made_in_two_pieces_has_the_places_of_the_whole(
     fixed: Fixed, first: int, unheard: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import pytest
 import redis
 
 from moovitamix.recommend.champion import load_champion, read_recent_plays
-from moovitamix.resources import Warehouse
+from moovitamix.resources import Cache, Warehouse
 from moovitamix.serve.catalogue import read_catalogue, read_wanted_releases
 from moovitamix.serve.codec import decode_list
 from moovitamix.serve.generations import Generation, Kind, key_of
+from moovitamix.serve.http import beside
 from moovitamix.serve.http.app import Api
-from moovitamix.serve.publish import publish_generation
+from moovitamix.serve.publish import LIST_LENGTH, publish_generation
 from moovitamix_tests.serve.http.serving import Published, fill, make_stores, with_client
 from moovitamix_tests.serve.http.test_experiment import arm
 from moovitamix_tests.serve.http.test_tiers import get, ids, tiers
@@ -230,6 +231,39 @@ def test_a_release_that_was_withdrawn_since_gives_its_place_to_the_next(
         api.refresher.from_postgres()
         api.world.hidden.note(user, shown=[then])
         assert placed(ids(await get(client, path))) == before
+
+    released.ask(ask)
+
+
+def test_an_api_that_never_found_redis_makes_the_lists_that_are_published_there(
+    released: Released, valkey: redis.Redis
+) -> None:
+    generation = released.publish(valkey, LIST_LENGTH)
+    lists = {user: held(valkey, generation, user) for user in USERS}
+    gone = replace(released.published.stores, cache=Cache(url="redis://127.0.0.1:1"))
+
+    async def ask(client: httpx.AsyncClient, _: Api) -> None:
+        for user, tracks in lists.items():
+            answer = await get(client, f"/users/{user}/recommendations?limit={len(tracks)}")
+            assert answer["degraded"] == ["redis"]
+            assert ids(answer) == tracks
+
+    def ready(api: Api) -> None:
+        api.refresher.from_postgres()
+
+    with_client(gone, released.published.home, ask, ready=ready)
+
+
+def test_a_ranking_that_is_not_waited_for_leaves_the_answer_to_the_next_tier(
+    released: Released, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released.publish(valkey)
+
+    async def ask(client: httpx.AsyncClient, _: Api) -> None:
+        monkeypatch.setattr(beside, "WITHIN", 0.0)
+        answer = await get(client, "/users/5/recommendations?limit=30")
+        assert tiers(answer) == ["cached top-N", "popular"]
+        assert len(set(ids(answer))) == 30
 
     released.ask(ask)
 
