@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from moovitamix.errors import SettingsError
-from moovitamix.recommend.als import AlsModel
+from moovitamix.recommend.als import FEW_ROWS, AlsModel
 from moovitamix.recommend.attribute_factors import AttributeFactors
-from moovitamix.recommend.top_n import TopN, rank
+from moovitamix.recommend.blas import one_thread
+from moovitamix.recommend.top_n import TopN, rank, rank_scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,9 @@ class NewReleases:
             unheard=self.unheard[left],
         )
 
-    def place(self, block: TopN, factors: NDArray[np.float32], heard: csr_matrix) -> TopN:
+    def place(
+        self, block: TopN, factors: NDArray[np.float32], heard: csr_matrix, *, after: int = 0
+    ) -> TopN:
         """A block of users' lists with the users' own new releases at the places kept for them.
 
         A user's releases are those that point the user's way and that the user has not heard,
@@ -127,23 +130,14 @@ class NewReleases:
             block: Lists by the model.
             factors: float32 [rows, factors]: of the users of the block.
             heard: CSR [rows, tracks]: which of `tracks` they have heard.
+            after: Where the lists begin: so many places of a longer one come before them.
         """
-        places = self.parameters.places(block.tracks.shape[1])
+        places = self.parameters.places(after + block.tracks.shape[1]) - after
+        places = places[places >= 0]
         if not len(places) or not len(self.tracks):
             return block
-        leave_out = (heard + self._listed(block)).tocsr()
-        ranked = [
-            rank(
-                block.ids,
-                factors,
-                self.directions[part],
-                self.tracks[part],
-                len(places),
-                leave_out=leave_out[:, part],
-            )
-            for part in (np.flatnonzero(self.unheard), np.flatnonzero(~self.unheard))
-            if len(part)
-        ]
+        ranks = self._rank_few if len(block.ids) < FEW_ROWS else self._rank
+        ranked = ranks(block, factors, heard, len(places))
         tracks = np.concatenate([found.tracks for found in ranked], axis=1)
         sound = np.concatenate([found.scores > 0 for found in ranked], axis=1)
         turns = np.concatenate([np.arange(found.tracks.shape[1]) for found in ranked])
@@ -168,16 +162,49 @@ class NewReleases:
             exclude=exclude,
         )
 
-    def _listed(self, block: TopN) -> csr_matrix:
-        """[rows, tracks]: which of them the lists hold."""
+    def _rank(
+        self, block: TopN, factors: NDArray[np.float32], heard: csr_matrix, n: int
+    ) -> list[TopN]:
+        """The best n for each user, neither heard nor listed, of each of the two parts."""
+        rows, columns = self._listed(block)
+        listed = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=heard.shape)
+        leave_out = (heard + listed).tocsr()
+        return [
+            rank(
+                block.ids,
+                factors,
+                self.directions[part],
+                self.tracks[part],
+                n,
+                leave_out=leave_out[:, part],
+            )
+            for part in self._parts()
+        ]
+
+    def _rank_few(
+        self, block: TopN, factors: NDArray[np.float32], heard: csr_matrix, n: int
+    ) -> list[TopN]:
+        """The same where there are too few users for matrices to be worth their making."""
+        with one_thread():
+            scores = factors @ self.directions.T
+        scores[self._listed(block)] = -np.inf
+        scores[np.repeat(np.arange(len(factors)), np.diff(heard.indptr)), heard.indices] = -np.inf
+        return [
+            rank_scores(block.ids, scores[:, part], self.tracks[part], n) for part in self._parts()
+        ]
+
+    def _parts(self) -> list[NDArray[np.intp]]:
+        """What nobody has heard and what few have, where there is any."""
+        parts = np.flatnonzero(self.unheard), np.flatnonzero(~self.unheard)
+        return [part for part in parts if len(part)]
+
+    def _listed(self, block: TopN) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The rows and places of those that the lists hold."""
         columns = np.minimum(np.searchsorted(self.tracks, block.tracks), len(self.tracks) - 1)
         held = self.tracks[columns] == block.tracks
         held &= np.arange(block.tracks.shape[1]) < block.lengths[:, None]
         rows, _ = np.nonzero(held)
-        return csr_matrix(
-            (np.ones(len(rows), np.float32), (rows, columns[held])),
-            shape=(len(block.ids), len(self.tracks)),
-        )
+        return rows, columns[held]
 
 
 def with_releases(
@@ -209,7 +236,9 @@ def with_releases(
     tracks = np.take_along_axis(block.tracks, source, axis=1)
     # A kept place takes the score of its left neighbour, which has moved as far as it has.
     nth = np.searchsorted(places, target)
-    kept = np.isin(target, places) & (nth < put[:, None])
+    is_place = np.zeros(n, dtype=np.bool_)
+    is_place[places[places < n]] = True
+    kept = is_place & (nth < put[:, None])
     scores = np.take_along_axis(block.scores, np.where(kept, np.maximum(source - 1, 0), source), 1)
     nth = np.broadcast_to(np.minimum(nth, max(width - 1, 0)), (rows, n))
     if width:

@@ -79,13 +79,19 @@ def read_catalogue(warehouse: Warehouse) -> Catalogue:
 
 
 def read_wanted_releases(
-    warehouse: Warehouse, champion: Champion, matrix: UserItemMatrix, catalogue: Catalogue
+    warehouse: Warehouse, champion: Champion, matrix: UserItemMatrix, exclude: NDArray[np.int64]
 ) -> NewReleases | None:
     """The new releases that lists keep places for; None where the setting wants none.
+
+    Args:
+        warehouse: Knows the tracks.
+        champion: Whose lists they are for.
+        matrix: What the lists are made from.
+        exclude: Track ids that no list may hold (withdrawn ones).
 
     Raises:
         StoreUnavailable: When Postgres does not answer.
     """
     if not get_settings().new_releases:
         return None
-    return read_new_releases(warehouse, champion, matrix, catalogue.withdrawn)
+    return read_new_releases(warehouse, champion, matrix, exclude)

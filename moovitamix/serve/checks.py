@@ -45,12 +45,15 @@ CHECKS: dict[tuple[str, str], str] = {
     ),
     (USERS, "lists_with_repeats_are_ranked"): "Scores fall, no track comes twice. On a sample.",
     (USERS, "lists_with_repeats_can_be_played"): "None holds a withdrawn track. On a sample.",
-    (TRACKS, "every_track_has_a_list"): "Each track of the champion has a list.",
+    (TRACKS, "every_track_has_a_list"): (
+        "Each track of the champion has a list, and each new release that it does not know."
+    ),
     (TRACKS, "no_track_is_similar_to_itself"): "A list is about other tracks. On a sample.",
     (TRACKS, "no_list_holds_a_withdrawn_track"): "All can be played. On a sample.",
     (TRACKS, "every_list_is_ranked"): "Scores fall, no track comes twice. On a sample.",
     (TRACKS, "lists_agree_with_fresh_ones"): (
-        "Computed anew from the champion, lists are what they are. On a sample."
+        "Computed anew from the champion, lists are what they are; those of new releases from "
+        "artist and genres. On a sample of both."
     ),
     (POPULAR, "popular_list_is_full"): "The list over all has all the entries it can have.",
     (POPULAR, "every_genre_has_a_list"): "Each genre with tracks to play has a list.",
@@ -71,9 +74,11 @@ def published_generation(
     """Read the current generation back as its readers do."""
     from moovitamix.recommend.artifacts import load_current_matrix
     from moovitamix.recommend.champion import load_champion
+    from moovitamix.recommend.track_features import read_track_features
     from moovitamix.serve import fresh, inspection, judgements
     from moovitamix.serve.catalogue import read_catalogue, read_wanted_releases
     from moovitamix.serve.fold import Folding
+    from moovitamix.serve.fresh_releases import ReleasesRead
     from moovitamix.serve.generations import read_current
 
     store = lake.open()
@@ -94,7 +99,7 @@ def published_generation(
             )
             return
         catalogue = read_catalogue(warehouse)
-        releases = read_wanted_releases(warehouse, champion, matrix, catalogue)
+        releases = read_wanted_releases(warehouse, champion, matrix, catalogue.withdrawn)
 
         def own_plays(users: "NDArray[np.int64]") -> "fresh.OwnPlays":
             if champion.algorithm != "als" or not champion.blend.own_plays:
@@ -110,7 +115,9 @@ def published_generation(
             matrix=matrix,
             catalogue=catalogue,
             own_plays=own_plays,
-            releases=releases,
+            releases=None
+            if releases is None
+            else ReleasesRead(releases, read_track_features(warehouse, matrix.as_of)),
         )
     for (asset, name), judgement in judge(found).items():
         yield _result(asset, name, judgement)
@@ -121,7 +128,8 @@ def judge(found: "Inspection") -> dict[tuple[str, str], "Judgement"]:
     from moovitamix.serve import judgements as of
 
     users, repeats = found.users, found.repeats
-    tracks, genres = found.tracks, found.genres
+    tracks, new, genres = found.tracks, found.new_tracks, found.genres
+    similar = {**tracks.lists, **new.lists}
     n, withdrawn = found.generation.list_length, found.catalogue.withdrawn
     overall = {} if found.overall is None else {0: found.overall}  # 0: no genre has this id
     popular = {**genres.lists, **overall}
@@ -153,13 +161,15 @@ def judge(found: "Inspection") -> dict[tuple[str, str], "Judgement"]:
         (USERS, "lists_with_repeats_can_be_played"): of.no_list_holds_a_withdrawn_track(
             repeats.lists, withdrawn
         ),
-        (TRACKS, "every_track_has_a_list"): of.every_owner_has_a_list(tracks.owners, tracks.found),
-        (TRACKS, "no_track_is_similar_to_itself"): of.no_track_is_similar_to_itself(tracks.lists),
-        (TRACKS, "no_list_holds_a_withdrawn_track"): of.no_list_holds_a_withdrawn_track(
-            tracks.lists, withdrawn
+        (TRACKS, "every_track_has_a_list"): of.every_owner_has_a_list(
+            tracks.owners + new.owners, tracks.found + new.found
         ),
-        (TRACKS, "every_list_is_ranked"): of.every_list_is_ranked(tracks.lists),
-        (TRACKS, "lists_agree_with_fresh_ones"): of.lists_agree(tracks.lists, found.fresh_tracks),
+        (TRACKS, "no_track_is_similar_to_itself"): of.no_track_is_similar_to_itself(similar),
+        (TRACKS, "no_list_holds_a_withdrawn_track"): of.no_list_holds_a_withdrawn_track(
+            similar, withdrawn
+        ),
+        (TRACKS, "every_list_is_ranked"): of.every_list_is_ranked(similar),
+        (TRACKS, "lists_agree_with_fresh_ones"): of.lists_agree(similar, found.fresh_tracks),
         (POPULAR, "popular_list_is_full"): of.the_popular_list_is_full(
             sum(len(found.ids) for found in overall.values()), len(found.catalogue.tracks), n
         ),

@@ -219,7 +219,7 @@ def load_folding(
         StoreUnavailable: When Postgres does not answer.
     """
     catalogue = read_catalogue(warehouse)
-    releases = read_wanted_releases(warehouse, champion, matrix, catalogue)
+    releases = read_wanted_releases(warehouse, champion, matrix, catalogue.withdrawn)
     try:
         return Folding.prepare(champion, matrix, catalogue, releases)
     except NothingToDo:

@@ -1,7 +1,8 @@
 """Makes some of a generation's lists anew, for the checks, by other code than published them.
 
 Users are ranked as those are who are folded in, from one scoring for both kinds of list; similar
-tracks by plain products of all factors. Whether the lists agree is told by `judgements.py`.
+tracks by plain products of all factors. What is similar to new releases is made anew in
+`fresh_releases.py`. Whether the lists agree is told by `judgements.py`.
 """
 
 from __future__ import annotations
@@ -96,15 +97,31 @@ def users_anew(
 def similar_anew(rankings: Rankings, tracks: NDArray[np.int64]) -> dict[int, TopN]:
     """The similar tracks of some tracks of the model, ascending, by track."""
     model = rankings.champion.model
+    factors = model.item_factors[np.searchsorted(model.tracks, tracks)]
+    return nearest_anew(rankings, tracks, factors)
+
+
+def nearest_anew(
+    rankings: Rankings, tracks: NDArray[np.int64], factors: NDArray[np.float32]
+) -> dict[int, TopN]:
+    """The tracks of the model that point the way of some tracks most, by track; never itself.
+
+    Args:
+        rankings: Of the generation.
+        tracks: int64, ascending.
+        factors: float32 [tracks, factors], of any length.
+    """
+    model = rankings.champion.model
     lengths = np.linalg.norm(model.item_factors, axis=1)
+    own_lengths = np.linalg.norm(factors, axis=1)
     made: dict[int, TopN] = {}
     for start in range(0, len(tracks), _TRACKS_AT_ONCE):
-        block = tracks[start : start + _TRACKS_AT_ONCE]
-        places = np.searchsorted(model.tracks, block)
+        part = slice(start, start + _TRACKS_AT_ONCE)
+        block = tracks[part]
         with one_thread():
-            products = model.item_factors[places] @ model.item_factors.T
-        products /= np.maximum(lengths[places, None] * lengths[None, :], np.finfo(np.float32).tiny)
-        products[np.arange(len(block)), places] = -np.inf
+            products = factors[part] @ model.item_factors.T
+        products /= np.maximum(own_lengths[part, None] * lengths, np.finfo(np.float32).tiny)
+        products[block[:, None] == model.tracks] = -np.inf
         ranked = rank_scores(
             block,
             products,

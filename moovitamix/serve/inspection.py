@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from moovitamix.recommend.champion import Champion
 from moovitamix.recommend.left_out import LeftOut
 from moovitamix.recommend.matrix import UserItemMatrix, in_columns
-from moovitamix.recommend.new_releases import NewReleases
 from moovitamix.serve.catalogue import Catalogue
 from moovitamix.serve.codec import DamagedValue, TopN, decode_list, mark_of
 from moovitamix.serve.fresh import OwnPlays, similar_anew, some_of, users_anew
+from moovitamix.serve.fresh_releases import ReleasesRead, similar_to_releases_anew
 from moovitamix.serve.generations import Generation, Kind, key_of, redis_answering
 from moovitamix.serve.rankings import Rankings
 
@@ -53,6 +53,7 @@ class Inspection:
         users: Lists of users with listens.
         repeats: Their lists with what they have heard, of those whom ALS knows.
         tracks: Lists of similar tracks.
+        new_tracks: The same of new releases that the champion's model does not know.
         genres: Popular tracks by genre.
         overall: Popular tracks; None when that list is missing or damaged.
         heard: By user of the sample: the tracks heard.
@@ -60,7 +61,7 @@ class Inspection:
             to hold, if N allows.
         fresh: By user, some of these who have hidden nothing: their list computed anew.
         fresh_repeats: The same of lists with what was heard.
-        fresh_tracks: By track, some: its similar tracks computed anew.
+        fresh_tracks: By track, some of both kinds: its similar tracks computed anew.
         of_hiders: Lists of both kinds of users who have hidden something, a sample.
         hidden: By user of these: what they have hidden.
         catalogue: The warehouse's.
@@ -70,6 +71,7 @@ class Inspection:
     users: Sample
     repeats: Sample
     tracks: Sample
+    new_tracks: Sample
     genres: Sample
     overall: TopN | None
     heard: dict[int, NDArray[np.int64]]
@@ -97,7 +99,7 @@ def inspect_generation(
     matrix: UserItemMatrix,
     catalogue: Catalogue,
     own_plays: Callable[[NDArray[np.int64]], OwnPlays] = lambda users: OwnPlays(users, None),
-    releases: NewReleases | None = None,
+    releases: ReleasesRead | None = None,
 ) -> Inspection:
     """Look at a generation from outside.
 
@@ -109,7 +111,7 @@ def inspect_generation(
         matrix: The one they were made from.
         catalogue: The warehouse's.
         own_plays: Reads those of some users, where they count.
-        releases: What has places of its own in the lists, as published.
+        releases: What has places of its own in the lists, as published; None: nothing.
 
     Raises:
         StoreUnavailable: When a store does not answer.
@@ -118,7 +120,7 @@ def inspect_generation(
         champion=champion,
         matrix=matrix,
         catalogue=catalogue,
-        releases=releases,
+        releases=None if releases is None else releases.releases,
         list_length=generation.list_length,
     )
     cache = _Reader(client, prefix, generation.name)
@@ -131,6 +133,8 @@ def inspect_generation(
     ranked = np.setdiff1d(champion.model.tracks, catalogue.withdrawn)
     repeats = cache.sample("r", np.intersect1d(served, _known(matrix, champion, ranked, hides)))
     tracks = cache.sample("t", champion.model.tracks)
+    new = np.empty(0, np.int64) if releases is None else releases.without_factors(champion.model)
+    new_tracks = cache.sample("t", new)
     # What was hidden since the lists were made has been taken out, and nothing put in for it.
     anew, repeated = (
         some_of(np.setdiff1d(np.array(found.published, np.int64), hides.users))
@@ -142,6 +146,7 @@ def inspect_generation(
         users=users,
         repeats=repeats,
         tracks=tracks,
+        new_tracks=new_tracks,
         genres=cache.sample("p", _genres_with_tracks(catalogue)),
         overall=cache.overall(),
         heard=heard,
@@ -158,7 +163,10 @@ def inspect_generation(
         },
         fresh=users_anew(rankings, anew, "u"),
         fresh_repeats=users_anew(rankings, own.users, "r", own.recent),
-        fresh_tracks=similar_anew(rankings, some_of(np.array(tracks.published, dtype=np.int64))),
+        fresh_tracks={
+            **similar_anew(rankings, some_of(np.array(tracks.published, dtype=np.int64))),
+            **_similar_to_new(rankings, releases, new_tracks),
+        },
         of_hiders=[
             *cache.sample("u", hiders).lists.items(),
             *cache.sample("r", hiders).lists.items(),
@@ -166,6 +174,15 @@ def inspect_generation(
         hidden={int(user): hides.of_user(int(user)) for user in hiders},
         catalogue=catalogue,
     )
+
+
+def _similar_to_new(
+    rankings: Rankings, releases: ReleasesRead | None, found: Sample
+) -> dict[int, TopN]:
+    if releases is None:
+        return {}
+    some = some_of(np.array(found.published, dtype=np.int64))
+    return similar_to_releases_anew(rankings, releases.features, some)
 
 
 class _Reader:

@@ -95,7 +95,7 @@ def lists_agree(lists: Lists, fresh: Lists) -> Judgement:
 
     Scores are compared place by place, as far as the cache's three digits tell them apart. Which of
     two equal tracks comes first, or is the last to be in, may depend on how many users are ranked
-    at once: a track has to be there when it stands alone and clear of the end.
+    at once: a track has to be at its place when it stands alone and clear of the end.
 
     Args:
         lists: By owner.
@@ -116,7 +116,7 @@ def _agree(found: TopN, wanted: TopN) -> bool:
     margins = _EQUAL * (1 + np.abs(scores))
     falls = scores[:-1] - scores[1:] > margins[:-1]
     alone = np.append(True, falls) & np.append(falls, False) & (scores - scores[-1:] > margins)
-    return bool(np.isin(wanted.ids[alone], found.ids).all())
+    return bool((wanted.ids[alone] == found.ids[alone]).all())
 
 
 def the_popular_list_is_full(entries: int, tracks: int, list_length: int) -> Judgement:

@@ -71,7 +71,7 @@ def publish_version(
         IncompleteGeneration: When Redis lost what was written; what was current stays so.
     """
     catalogue = read_catalogue(warehouse)
-    releases = read_wanted_releases(warehouse, version, matrix, catalogue)
+    releases = read_wanted_releases(warehouse, version, matrix, catalogue.withdrawn)
     folding = Folding.prepare(version, matrix, catalogue, releases)
     users = 0
 

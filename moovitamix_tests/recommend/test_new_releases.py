@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
 from moovitamix.errors import SettingsError
 from moovitamix.recommend.als import AlsModel, AlsParameters, fit_als, fold_in
@@ -22,6 +23,7 @@ from moovitamix.recommend.matrix import (
     MatrixParameters,
     UserItemMatrix,
     in_columns,
+    select_users,
 )
 from moovitamix.recommend.matrix_building import build_matrix
 from moovitamix.recommend.new_releases import (
@@ -138,6 +140,59 @@ def test_who_has_heard_a_release_since_the_fit_does_not_get_it_again(fixed: Fixe
     ):
         for user, (tracks, _) in by_user(blocks).items():
             assert (10_000 + (user - 11) % 8 in tracks) == (user >= 111)
+
+
+def test_a_user_alone_gets_the_releases_that_they_get_among_many(fixed: Fixed) -> None:
+    """Few rows are ranked another way than many; both leave out what was heard or is listed."""
+    found = NewReleases.find(fixed.model, fixed.features, SHARE)
+    known = fixed.model.tracks[:3]  # some that the lists may hold anyhow
+    releases = replace(
+        found,
+        tracks=np.concatenate([known, found.tracks]),
+        directions=np.concatenate([found.directions[:3] * 0.999, found.directions]),
+        unheard=np.arange(len(found.tracks) + 3) % 3 == 1,
+    )
+    heard = csr_matrix(np.random.default_rng(3).random((100, len(releases.tracks))) < 0.3)
+    users = select_users(fixed.matrix, fixed.matrix.users[:100])
+    factors = fold_in(fixed.model, users)
+    (plain,) = score_users(fixed.model, users, N)
+    assert len(plain.ids) == 100
+    whole = releases.place(plain, factors, heard.astype(np.float32))
+    for row in range(100):
+        own = slice(row, row + 1)
+        alone = TopN(plain.ids[own], plain.tracks[own], plain.scores[own], plain.lengths[own])
+        placed = releases.place(alone, factors[own], heard[own].astype(np.float32))
+        assert placed.tracks[0].tolist() == whole.tracks[row].tolist()
+        assert placed.scores[0].tolist() == whole.scores[row].tolist()
+
+
+@given(st.integers(0, N), st.booleans())
+def test_a_list_that_is_made_in_two_pieces_has_the_places_of_the_whole(
+    fixed: Fixed, first: int, unheard: bool
+) -> None:
+    """As the live tier makes it, which goes on where a cached list ends."""
+    releases = NewReleases.find(fixed.model, fixed.features, SHARE)
+    releases = replace(releases, unheard=np.full(len(releases.tracks), unheard))
+    users = select_users(fixed.matrix, fixed.matrix.users[:5])
+    factors = fold_in(fixed.model, users)
+    heard = in_columns(users, releases.tracks)
+    (plain,) = score_users(fixed.model, users, N)
+    whole = releases.place(plain, factors, heard)
+    for row in range(5):
+
+        def piece(tracks: list[int]) -> TopN:
+            ids = np.array([tracks], dtype=np.int64)
+            falling = -np.arange(len(tracks), dtype=np.float32)[None, :]
+            return TopN(plain.ids[:1], ids, falling, np.array([len(tracks)]))
+
+        own = slice(row, row + 1)
+        ranked = plain.tracks[row].tolist()
+        beginning = releases.place(piece(ranked[:first]), factors[own], heard[own])
+        begun = beginning.tracks[0].tolist()
+        rest = piece([track for track in ranked if track not in begun][: N - first])
+        gone = csr_matrix(np.isin(releases.tracks, begun)[None, :].astype(np.float32))
+        end = releases.place(rest, factors[own], heard[own] + gone, after=first)
+        assert begun + end.tracks[0].tolist() == whole.tracks[row].tolist()
 
 
 def test_a_release_that_points_away_from_a_user_is_not_offered(fixed: Fixed) -> None:

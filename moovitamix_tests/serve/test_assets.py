@@ -131,15 +131,8 @@ def test_what_was_published_is_served(resources: dict[str, object], valkey: redi
     )
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_new_releases_of_the_warehouse_are_published_unless_the_setting_says_no(
-    resources: dict[str, object],
-    valkey: redis.Redis,
-    monkeypatch: pytest.MonkeyPatch,
-    wanted: bool,
-) -> None:
-    monkeypatch.setenv("MOOVITAMIX_NEW_RELEASES", str(wanted))
-    get_settings.cache_clear()
+def keep_places(resources: dict[str, object]) -> None:
+    """140 to 149 are new, and the champion keeps places for what is."""
     warehouse = resources["warehouse"]
     assert isinstance(warehouse, Warehouse)
     share = ReleaseParameters(first=2, every=7)
@@ -150,6 +143,18 @@ def test_new_releases_of_the_warehouse_are_published_unless_the_setting_says_no(
         connection.execute(
             "UPDATE model_versions SET parameters = %s", (Jsonb({"releases": asdict(share)}),)
         )
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_new_releases_of_the_warehouse_are_published_unless_the_setting_says_no(
+    resources: dict[str, object],
+    valkey: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: bool,
+) -> None:
+    monkeypatch.setenv("MOOVITAMIX_NEW_RELEASES", str(wanted))
+    get_settings.cache_clear()
+    keep_places(resources)
     with dg.DagsterInstance.ephemeral() as instance:
         result = materialize(resources, instance)
         found = verdicts(resources, instance)
@@ -388,6 +393,40 @@ def test_a_fault_in_the_cache_fails_its_check_and_no_other(
     assert {check for check, passed in found.items() if not passed} == (FAULTS_OF | MORE_FAULTS)[
         fault
     ]
+
+
+def _halve_cosines_of_a_release(client: redis.Redis, generation: str) -> None:
+    halved = np.float32(0.5)
+    _score_anew(client, generation, "t", World.NEVER_HEARD, lambda scores: scores * halved)
+
+
+def _damage_a_release(client: redis.Redis, generation: str) -> None:
+    client.set(key_of(NAMESPACE, generation, "t", World.NEVER_HEARD), b"", keepttl=True)
+
+
+def _lose_a_release(client: redis.Redis, generation: str) -> None:
+    client.delete(key_of(NAMESPACE, generation, "t", World.NEVER_HEARD))
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (_halve_cosines_of_a_release, _FRESH_TRACKS),
+        (_damage_a_release, (checks.TRACKS, "every_track_has_a_list")),
+        (_lose_a_release, (checks.TRACKS, "every_track_has_a_list")),
+    ],
+)
+def test_a_fault_in_the_list_of_a_new_release_fails_the_check_of_similar_tracks(
+    resources: dict[str, object], valkey: redis.Redis, fault: Fault, expected: tuple[str, str]
+) -> None:
+    keep_places(resources)
+    with dg.DagsterInstance.ephemeral() as instance:
+        materialize(resources, instance)
+        served = read_current(valkey, NAMESPACE)
+        assert served is not None
+        fault(valkey, served.name)
+        found = verdicts(resources, instance)
+    assert {check for check, passed in found.items() if not passed} == {expected}
 
 
 @pytest.fixture

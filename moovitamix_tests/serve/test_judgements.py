@@ -76,6 +76,7 @@ FRESH = listing(10, 11, 12, 13, scores=(0.9, 0.7, 0.7, 0.5))
         (listing(10, 11, 12, scores=(0.9, 0.7, 0.7)), False),
         (listing(10, 11, 12, 13, scores=(0.9, 0.7, 0.7, 0.4)), False),
         (listing(14, 11, 12, 13, scores=(0.9, 0.7, 0.7, 0.5)), False),
+        (listing(11, 10, 12, 13, scores=(0.9, 0.7, 0.7, 0.5)), False),  # not at its place
         (TopN(FRESH.ids[:0], FRESH.scores[:0]), False),
     ],
 )

@@ -18,12 +18,13 @@ from moovitamix.recommend.new_releases import NewReleases, ReleaseParameters
 from moovitamix.recommend.top_n import score_users
 from moovitamix.serve import publish, rankings
 from moovitamix.serve.checks import judge
-from moovitamix.serve.codec import TopN, decode_list
+from moovitamix.serve.codec import TopN, decode_list, encode_list
+from moovitamix.serve.fresh_releases import ReleasesRead
 from moovitamix.serve.generations import Kind, key_of, read_current
-from moovitamix.serve.inspection import inspect_generation
+from moovitamix.serve.inspection import Inspection, inspect_generation
 from moovitamix.serve.popular import rank_by_listeners, top_of_genres, top_unheard
 from moovitamix.serve.publish import Publication, publish_generation
-from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World
+from moovitamix_tests.serve.world import AS_OF, NAMESPACE, World, told_apart
 
 N = 10
 
@@ -297,10 +298,10 @@ def test_withdrawn_users_have_no_list_and_no_stated_genres(
     assert all(judgement.passed for judgement in judge(found).values())
 
 
-def releases_of(world: World) -> NewReleases:
-    """The playable of 140-149, which the model does not know; 149 is of the taste of odd users."""
+def features_of(world: World) -> pl.DataFrame:
+    """140-149 are young and unheard; 149 is of the taste of odd users."""
     tracks = world.catalogue.tracks.tolist() + list(world.WITHDRAWN)
-    features = pl.DataFrame(
+    return pl.DataFrame(
         [
             (
                 track,
@@ -314,8 +315,12 @@ def releases_of(world: World) -> NewReleases:
         schema=["track_id", "artist", "genres", "age_days", "listeners"],
         orient="row",
     )
+
+
+def releases_of(world: World) -> NewReleases:
+    """The playable of 140-149, which the model does not know."""
     share = ReleaseParameters(first=4, every=3)
-    found = NewReleases.find(world.champion.model, features, share)
+    found = NewReleases.find(world.champion.model, features_of(world), share)
     return found.without(world.catalogue.withdrawn)
 
 
@@ -371,19 +376,74 @@ def test_each_new_release_that_can_be_played_has_similar_tracks(
 def test_what_is_published_with_new_releases_passes_every_check(
     valkey: redis.Redis, world: World
 ) -> None:
+    world = told_apart(world)
     published = publish_world(valkey, world, releases=releases_of(world))
-    found = inspect_generation(
-        valkey,
+    found = inspect_world(valkey, world, published)
+    assert set(found.new_tracks.lists) == set(range(140, 150)) - set(world.WITHDRAWN)
+    assert set(found.new_tracks.lists) < set(found.fresh_tracks)
+    assert failed(found) == set()
+
+
+def inspect_world(client: redis.Redis, world: World, published: Publication) -> Inspection:
+    return inspect_generation(
+        client,
         NAMESPACE,
         published.generation,
         champion=world.champion,
         matrix=world.matrix,
         catalogue=world.catalogue,
-        releases=releases_of(world),
+        releases=ReleasesRead(releases_of(world), features_of(world)),
     )
-    assert {
-        check: judgement for check, judgement in judge(found).items() if not judgement.passed
-    } == {}
+
+
+def failed(found: Inspection) -> set[tuple[str, str]]:
+    return {check for check, judgement in judge(found).items() if not judgement.passed}
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        ("another track's", "lists_agree_with_fresh_ones"),
+        ("upside down", "lists_agree_with_fresh_ones"),
+        ("cut short", "lists_agree_with_fresh_ones"),
+        ("damaged", "every_track_has_a_list"),
+        ("gone", "every_track_has_a_list"),
+    ],
+)
+def test_a_wrong_list_of_a_new_release_fails_the_check_of_similar_tracks(
+    valkey: redis.Redis, world: World, harm: str, expected: str
+) -> None:
+    world = told_apart(world)
+    published = publish_world(valkey, world, releases=releases_of(world))
+    key = key_of(NAMESPACE, published.generation.name, "t", World.NEVER_HEARD)
+    value = valkey.get(key)
+    assert isinstance(value, bytes)
+    own = decode_list(value)
+    if harm == "another track's":
+        other = valkey.get(key_of(NAMESPACE, published.generation.name, "t", 142))
+        assert isinstance(other, bytes)
+        valkey.set(key, other)
+    elif harm == "upside down":
+        valkey.set(key, encode_list(own.ids[::-1], own.scores))
+    elif harm == "cut short":
+        valkey.set(key, encode_list(own.ids[:-2], own.scores[:-2]))
+    elif harm == "damaged":
+        valkey.set(key, value[:-1])
+    else:
+        valkey.delete(key)
+    assert failed(inspect_world(valkey, world, published)) == {("similar_tracks", expected)}
+
+
+def test_factors_that_were_made_wrong_fail_the_check_of_similar_tracks(
+    valkey: redis.Redis, world: World
+) -> None:
+    """What is checked by does not come from the code that publishes."""
+    world = told_apart(world)
+    right = releases_of(world)
+    wrong = replace(right, directions=right.directions[:, ::-1].copy())
+    published = publish_world(valkey, world, releases=wrong)
+    found = failed(inspect_world(valkey, world, published))
+    assert ("similar_tracks", "lists_agree_with_fresh_ones") in found
 
 
 def test_a_champion_that_lost_to_popularity_keeps_no_place(

@@ -82,6 +82,20 @@ class Picker:
         self.scores: list[float] = []
         self.tiers: list[Tier] = []
 
+    def copy(self) -> Picker:
+        """Another one that has picked the same so far, and goes on alone."""
+        other = Picker(
+            self._tracks,
+            self._limit,
+            self._left_out,
+            self._removed,
+            self._allowed,
+            self._per_artist,
+        )
+        other._picked, other._by_artist = set(self._picked), dict(self._by_artist)
+        other.ids, other.scores, other.tiers = [*self.ids], [*self.scores], [*self.tiers]
+        return other
+
     @property
     def wanting(self) -> int:
         """How many tracks are still to be picked."""
@@ -91,11 +105,14 @@ class Picker:
         """Pick from a list, best first, until there are enough."""
         if self.wanting <= 0:
             return
-        places = self._tracks.places(ids).tolist()
-        for track, score, place in zip(ids.tolist(), scores.tolist(), places, strict=True):
+        places = self._tracks.places(ids)
+        if self._allowed is not None:
+            kept = places >= 0
+            kept[kept] = self._allowed[places[kept]]
+            ids, scores, places = ids[kept], scores[kept], places[kept]
+        each = zip(ids.tolist(), scores.tolist(), places.tolist(), strict=True)
+        for track, score, place in each:
             if track in self._picked or track in self._removed or track in self._left_out:
-                continue
-            if self._allowed is not None and (place < 0 or not self._allowed[place]):
                 continue
             if self._per_artist is not None and place >= 0:
                 artist = int(self._tracks.artists[place])

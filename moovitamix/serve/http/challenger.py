@@ -16,6 +16,7 @@ from moovitamix.serve.arms import renew_challenger, served_generations
 from moovitamix.serve.generations import Generation
 from moovitamix.serve.http.folding import FoldingKept
 from moovitamix.serve.http.live import LiveModel
+from moovitamix.serve.http.live_keeping import read_live_releases
 
 if TYPE_CHECKING:
     import redis
@@ -48,8 +49,8 @@ class Challenger:
         self._folds = folds
         self._generation: Generation | None = None
         self._folding = FoldingKept(warehouse, world)
-        # What was loaded for: a generation, beside the champion's factors; None: nothing yet.
-        self._loaded: tuple[str, LiveModel | None] | None = None
+        # What was loaded for: a generation, beside the champion's matrix; None: nothing yet.
+        self._loaded: tuple[str, UserItemMatrix | None] | None = None
 
     def look(self, client: redis.Redis, prefix: str) -> None:
         """Find out which generation is the challenger's, and prolong it near its end.
@@ -73,17 +74,17 @@ class Challenger:
         if generation is None:
             self._let_go()
             return
-        loaded = self._loaded
-        if loaded is None or loaded[0] != generation.name or loaded[1] is not world.live:
+        loaded, champion = self._loaded, world.live
+        beside = None if champion is None else champion.matrix
+        if loaded is None or loaded[0] != generation.name or loaded[1] is not beside:
             self._let_go()
-            champion = world.live
             try:
                 live = load_challenger(self._warehouse, self._lake, generation, champion)
             except (NothingToDo, DamagedArtifact) as error:
                 log.warning("The challenger's lists are all there is of it. %s", error)
             else:
                 world.live_challenger = (generation.name, live)
-            self._loaded = (generation.name, champion)
+            self._loaded = (generation.name, beside)
         if world.live_challenger is not None and self._folds:
             live = world.live_challenger[1]
             self._folding.keep(live, generation.name)
@@ -104,7 +105,7 @@ def load_challenger(
     erasure removes the latter: then there is none until the next publication.
 
     Args:
-        warehouse: With the registry, and the plays that the blend may ask for.
+        warehouse: With the registry, the plays that the blend may ask for, and the new releases.
         lake: With the factors, and the matrix where it is not the champion's.
         generation: The challenger's.
         live: The champion's, whose matrix is shared where it will do.
@@ -117,7 +118,8 @@ def load_challenger(
     challenger = load_version(warehouse, lake, generation.model_version)
     matrix = challengers_matrix(challenger, lake, generation, None if live is None else live.matrix)
     recent = read_recent_plays(warehouse, challenger, matrix)
-    return LiveModel(challenger, matrix, recent).prepare()
+    releases = read_live_releases(warehouse, challenger, matrix)
+    return LiveModel(challenger, matrix, recent, releases, generation.list_length).prepare()
 
 
 def challengers_matrix(

@@ -1,11 +1,13 @@
 """The live tier: ranks for one user from the version's factors, and tells which listens weigh most.
 
 The rule is the one that published lists are ranked by (`recommend/top_n.py`, `recommend/blend.py`),
-for one user at a time and under any filter. When it answers is told in `tiers.py`.
+for one user at a time. How a list is made of the scores is told in `live_ranking.py`, when it
+answers in `tiers.py`.
 """
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +25,8 @@ from moovitamix.recommend.champion import (
     read_recent_plays,
 )
 from moovitamix.recommend.matrix import UserItemMatrix, in_columns, rows_of
+from moovitamix.recommend.new_releases import NewReleases
+from moovitamix.serve.publish import LIST_LENGTH
 
 if TYPE_CHECKING:
     from moovitamix.ingest.lake import LakeStore
@@ -41,6 +45,18 @@ class Ranked(NamedTuple):
     scores: NDArray[np.float32]
 
 
+class Scored(NamedTuple):
+    """What ranks for a user.
+
+    Attributes:
+        scores: float32, of all tracks of the version.
+        factors: float32: the user's, which tell the way of new releases.
+    """
+
+    scores: NDArray[np.float32]
+    factors: NDArray[np.float32]
+
+
 @dataclass(frozen=True, eq=False)
 class LiveModel:
     """A version's factors and the listens that they are folded in from, in this process.
@@ -49,11 +65,15 @@ class LiveModel:
         champion: The version.
         matrix: The current one, made as the version needs it.
         recent: Own plays by the version's blend, where they count.
+        releases: What has places of its own, withdrawn ones among it; None: nothing.
+        list_length: N: how long a published list is.
     """
 
     champion: Champion
     matrix: UserItemMatrix
     recent: UserItemMatrix | None = None
+    releases: NewReleases | None = None
+    list_length: int = LIST_LENGTH
 
     @cached_property
     def _values(self) -> csr_matrix:
@@ -93,6 +113,13 @@ class LiveModel:
         _ = self._own
         return self
 
+    def renewed(self, releases: NewReleases | None, list_length: int) -> LiveModel:
+        """The same with other new releases, and all that has been worked out."""
+        found = copy(self)
+        object.__setattr__(found, "releases", releases)
+        object.__setattr__(found, "list_length", list_length)
+        return found
+
     def heard(self, user: int) -> NDArray[np.int64]:
         """The tracks that a user has heard, as far as the matrix knows."""
         row = self._row(user)
@@ -102,7 +129,7 @@ class LiveModel:
         heard: NDArray[np.int64] = self.matrix.tracks[indices[indptr[row] : indptr[row + 1]]]
         return heard
 
-    def score(self, user: int, *, repeats: bool) -> NDArray[np.float32] | None:
+    def score(self, user: int, *, repeats: bool) -> Scored | None:
         """A user's scores of all tracks of the version; None when it knows none of their listens.
 
         Args:
@@ -115,22 +142,30 @@ class LiveModel:
         row, columns, confidences, system = found
         factors = self.champion.model.item_factors
         solution = np.linalg.solve(system, factors[columns].T.astype(np.float64) @ confidences)
-        scores: NDArray[np.float32] = factors @ solution.astype(np.float32)
+        own = solution.astype(np.float32)
+        scores: NDArray[np.float32] = factors @ own
         if not repeats:
             scores[columns] = -np.inf
         elif self._own is not None:
             best = np.maximum(scores.max(initial=0), np.finfo(np.float32).tiny)
             scores = blended((scores / best)[None, :], self._own[row], self.champion.blend)[0]
-        return scores
+        return Scored(scores, own)
 
     def similarity(self, track: int) -> NDArray[np.float32] | None:
-        """Cosines of a track with all tracks of the version; None when it does not know it."""
-        place = int(np.searchsorted(self.tracks, track))
-        if place == len(self.tracks) or self.tracks[place] != track:
+        """Cosines of a track with all tracks of the version.
+
+        None when neither the version nor the new releases know it.
+        """
+        place = _place_of(track, self.tracks)
+        if place is not None:
+            cosines: NDArray[np.float32] = self._directions @ self._directions[place]
+            cosines[place] = -np.inf
+            return cosines
+        place = None if self.releases is None else _place_of(track, self.releases.tracks)
+        if self.releases is None or place is None:
             return None
-        cosines: NDArray[np.float32] = self._directions @ self._directions[place]
-        cosines[place] = -np.inf
-        return cosines
+        of_release: NDArray[np.float32] = self._directions @ self.releases.directions[place]
+        return of_release
 
     def explain(self, user: int, tracks: NDArray[np.int64]) -> dict[int, Ranked]:
         """What each listen of a user adds to the scores of some tracks, most first.
@@ -154,16 +189,15 @@ class LiveModel:
         weighed = np.linalg.solve(system, factors[columns].T * confidences)
         told = {}
         for track in tracks.tolist():
-            place = int(np.searchsorted(self.tracks, track))
-            if place < len(self.tracks) and self.tracks[place] == track:
+            place = _place_of(track, self.tracks)
+            if place is not None:
                 adds = (factors[place] @ weighed).astype(np.float32)
                 order = np.argsort(-adds, kind="stable")
                 told[track] = Ranked(self.tracks[columns[order]], adds[order])
         return told
 
     def _row(self, user: int) -> int | None:
-        row = int(np.searchsorted(self.matrix.users, user))
-        return row if row < len(self.matrix.users) and self.matrix.users[row] == user else None
+        return _place_of(user, self.matrix.users)
 
     def _equation(
         self, user: int
@@ -185,6 +219,12 @@ class LiveModel:
             confidences,
             self._gram + heard.T @ (heard * (confidences - 1)[:, None]),
         )
+
+
+def _place_of(wanted: int, ids: NDArray[np.int64]) -> int | None:
+    """Where an id is among ascending ones; None where it is not."""
+    place = int(np.searchsorted(ids, wanted))
+    return place if place < len(ids) and ids[place] == wanted else None
 
 
 def best_of(

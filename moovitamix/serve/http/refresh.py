@@ -18,8 +18,7 @@ import numpy as np
 import polars as pl
 import redis
 
-from moovitamix.errors import MoovitaMixError, NothingToDo
-from moovitamix.recommend.artifacts import current_matrix, load_current_matrix
+from moovitamix.errors import MoovitaMixError
 from moovitamix.recommend.popularity import listeners
 from moovitamix.resources import copy_out
 from moovitamix.serve.codec import DamagedValue, decode_list
@@ -27,7 +26,7 @@ from moovitamix.serve.generations import Generation, genres_of, key_of, redis_an
 from moovitamix.serve.http import snapshot
 from moovitamix.serve.http.challenger import Challenger
 from moovitamix.serve.http.folding import FoldingKept
-from moovitamix.serve.http.live import load_live_model
+from moovitamix.serve.http.live_keeping import LiveKept
 from moovitamix.serve.http.removals import read_removals
 from moovitamix.serve.http.tracks import tell_tracks
 from moovitamix.serve.http.world import Counts, Favourites, Origin, World
@@ -103,8 +102,8 @@ class Refresher:
         self._threads: list[threading.Thread] = []
         self._names_at: float | None = None
         self._names_for: str | None = None
-        self._loaded: tuple[str, int | None] | None = None
         self._generation: Generation | None = None
+        self._live = LiveKept(warehouse, lake)
         self._folding = FoldingKept(warehouse, world)
         self._challenger = Challenger(world, warehouse, lake, folds=folds)
 
@@ -203,18 +202,14 @@ class Refresher:
         self._save()
 
     def _take_model(self, generation: Generation | None) -> None:
-        try:
-            fingerprint = current_matrix(self._lake).fingerprint
-            wanted = (fingerprint, None if generation is None else generation.model_version)
-            if wanted == self._loaded:
-                return
-            matrix = load_current_matrix(self._lake)
-            live = load_live_model(self._warehouse, self._lake, matrix, wanted[1])
-        except NothingToDo:
-            self._world.live = self._loaded = self._world.folding = None
+        is_new = self._live.keep(generation)
+        self._world.live = live = self._live.live
+        if live is None:
+            self._world.folding = None
             self._folding.let_go()
+        if live is None or not is_new:
             return
-        self._world.live, self._loaded = live, wanted
+        matrix = live.matrix
         with self._changing:
             self._world.counts = Counts(matrix.tracks, listeners(matrix).astype(np.float32))
             self._world.rank()

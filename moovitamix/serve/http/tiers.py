@@ -23,7 +23,8 @@ from moovitamix.serve.http.asking import Ask
 from moovitamix.serve.http.beside import Beside
 from moovitamix.serve.http.listed import Listed
 from moovitamix.serve.http.lists_read import Lists, Reads
-from moovitamix.serve.http.live import LiveModel, Ranked, best_of
+from moovitamix.serve.http.live import Ranked, best_of
+from moovitamix.serve.http.live_ranking import LiveRanking, LiveRequest
 from moovitamix.serve.http.popular_tiers import take_favourites, take_popular
 from moovitamix.serve.http.problems import ProblemError
 from moovitamix.serve.http.reads import ListReader, Outcome, Wanted
@@ -66,6 +67,7 @@ class Tiers:
         self._observer = observer or Reads()
         self.lists = Lists(reader, world, self._observer)
         self._beside = Beside()
+        self._live = LiveRanking()
         self._rendering = Rendering(world)
         self._listed = Listed(world, self._rendering)
 
@@ -181,7 +183,8 @@ class Tiers:
         lacks = [*lacks, *more_lacks]
         noted = await self._noted_of(user, generation, cold=own is None)
         since = frozenset() if ask.repeats else noted.heard
-        ask = ask._replace(exclude=ask.exclude | world.hidden.of(user) | noted.hidden | since)
+        never = world.hidden.of(user) | noted.hidden | since
+        excluded, ask = ask.exclude, ask._replace(exclude=ask.exclude | never)
         live, is_of_arm = (None, True) if user in world.withdrawn_users else world.live_for(told)
         known = live is not None and user not in world.erased_users
         heard = live.heard(user) if live and known else np.empty(0, dtype=np.int64)
@@ -189,11 +192,23 @@ class Tiers:
         if own is not None:
             picker.take(own.ids, own.scores, "cached top-N")
         if picker.wanting and live and known and live.champion.algorithm == "als":
-            found = await self._beside.run(self._rank_live, live, user, ask, allowed)
-            if found is not None and not is_of_arm:
+            request = LiveRequest(
+                user=user,
+                repeats=ask.repeats,
+                listed=None if own is None else own.ids,
+                never=never | world.removed,
+                heard=noted.heard,
+                exclude=excluded,
+                allowed=allowed,
+                per_artist=ask.per_artist is not None,
+            )
+            # A copy: who is not waited for any longer may still be picking.
+            picked = await self._beside.run(
+                self._live.pick, live, picker.copy(), world.tracks, request
+            )
+            if picked is not None and not is_of_arm:
                 lacks.append("challenger")
-            if found is not None:
-                picker.take(found.ids, found.scores, "live fold-in")
+            picker = picker if picked is None else picked
         if picker.wanting and own is None and not len(heard) and not ask.genres:
             take_favourites(self._world, picker, noted.genres)
         self._take_asked(picker, ask, allowed)
@@ -211,29 +226,6 @@ class Tiers:
         return self._rendering.rendered(
             b'"user_id":%d' % user, picker, generation, lacks, because, told
         )
-
-    def _rank_live(
-        self, live: LiveModel, user: int, ask: Ask, allowed: NDArray[np.bool_] | None
-    ) -> Ranked | None:
-        """Enough of the best tracks that all filters leave `limit` of them, where there are."""
-        scores = live.score(user, repeats=ask.repeats)
-        if scores is None:
-            return None
-        world, tracks = self._world, live.tracks
-        places = world.tracks.places(tracks)
-        mask = ~np.isin(tracks, np.fromiter(world.removed | ask.exclude, dtype=np.int64))
-        if allowed is not None:
-            mask &= (places >= 0) & np.append(allowed, False)[places]
-        n = 2 * ask.limit + 100
-        if ask.per_artist is None:
-            return best_of(tracks, scores, mask, n)
-        while True:
-            found = best_of(tracks, scores, mask, n)
-            enough = self._picker(ask, allowed)
-            enough.take(found.ids, found.scores, "live fold-in")
-            if not enough.wanting or len(found.ids) < n:
-                return found
-            n *= 4
 
     async def _noted_of(self, user: int, generation: Generation | None, *, cold: bool) -> Noted:
         """What is noted of a user beside the lists."""

@@ -35,9 +35,9 @@ def test_scores_are_those_of_the_published_lists(live: LiveModel, world: World) 
         for row, user in enumerate(block.ids.tolist()):
             if not block.lengths[row]:
                 continue
-            scores = live.score(user, repeats=False)
-            assert scores is not None
-            found = best_of(live.tracks, scores, allowed, 20)
+            scored = live.score(user, repeats=False)
+            assert scored is not None
+            found = best_of(live.tracks, scored.scores, allowed, 20)
             assert found.scores == pytest.approx(block.scores[row], rel=1e-3, abs=1e-5)
             assert len(np.intersect1d(found.ids, block.tracks[row])) >= 19
 
@@ -51,9 +51,9 @@ def test_repeats_are_ranked_by_the_versions_blend(world: World, own_plays: float
         for row, user in enumerate(block.ids.tolist()):
             if not block.lengths[row]:
                 continue
-            scores = live.score(user, repeats=True)
-            assert scores is not None
-            found = best_of(live.tracks, scores, None, 15)
+            scored = live.score(user, repeats=True)
+            assert scored is not None
+            found = best_of(live.tracks, scored.scores, None, 15)
             assert found.scores == pytest.approx(block.scores[row], rel=1e-3, abs=1e-5)
 
 
