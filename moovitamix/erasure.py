@@ -16,7 +16,6 @@ new place is added to the `people.py` of its stage, or as one more step here.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from moovitamix.ingest import erased, pulls
 from moovitamix.ingest import people as in_files
 from moovitamix.ingest.before import refuse_while_unfinished
 from moovitamix.ingest.erased import ensure_key, hash_account, hash_person
+from moovitamix.ingest.spool_folder import own_folder
 from moovitamix.recommend import people as in_artifacts
 from moovitamix.serve import people as in_cache
 from moovitamix.traces import everywhere, in_lake
@@ -149,7 +149,7 @@ def erase_users(
         lake: The files.
         cache: Must answer before anything is changed.
         ids: Of the users; of any number, the files are read once.
-        spool: A pull's folder on a local disk, emptied here: a killed pull may have left records.
+        spool: A folder on a local disk; what a killed pull has left there is removed.
         for_good: Whether pulls leave these persons out from now on. Else only what carries their
             ids alone is left out: an account that the source shows again is let in.
         on_wait: Called when somebody is at work with users' data, for whom this waits.
@@ -170,17 +170,14 @@ def erase_users(
             confirm()  # the next step is only for who is alone still
 
         those_erased(warehouse, lake)  # a second key would unlock nothing of the first
-        shutil.rmtree(spool, ignore_errors=True)
         begun = erased.unfinished(lake)
         of_whom = begun | {one: for_good or begun.get(one, False) for one in ids}
         wanted = sorted(of_whom)
         erased.begin(lake, of_whom)
         _remember(warehouse, lake, of_whom)
         confirm()
-        try:
-            files = in_files.erase_from_files(lake, wanted, spool)
-        finally:
-            shutil.rmtree(spool, ignore_errors=True)
+        with own_folder(spool) as folder:
+            files = in_files.erase_from_files(lake, wanted, folder)
         done(f"{files:,} raw files of the lake")
         with warehouse.connect() as connection:
             rows = in_tables.erase_rows(connection, wanted)

@@ -7,11 +7,9 @@ Settings say how long; what may go at all is told where it is kept: `ingest/prun
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -21,6 +19,7 @@ from moovitamix.ingest.contract import USERS
 from moovitamix.ingest.erased import unfinished
 from moovitamix.ingest.prune import Pruned, is_prunable, prune_files
 from moovitamix.ingest.pulls import gone_keys, newest_pull
+from moovitamix.ingest.spool_folder import own_folder, remove_left
 from moovitamix.serve.memory import used_memory
 from moovitamix.warehouse import feedback, figures, quarantine
 from moovitamix.warehouse.days import published_days
@@ -109,17 +108,18 @@ def keep_house(
             for_good=False,
             on_wait=on_wait,
         )
-    _drop_spool(warehouse, settings.spool)
+    # The next pull here would do so, and an erasure; but either may be made elsewhere.
+    remove_left(settings.spool)
     before = present - timedelta(days=settings.keep_replaced_days)
     with warehouse.connect() as connection:
         published = published_days(connection)
     pruned = Pruned()
     if is_prunable(lake, before, published):
-        with alone_with_people(warehouse, lake, on_wait=on_wait):
-            try:
-                pruned = prune_files(lake, before, published, settings.spool)
-            finally:
-                shutil.rmtree(settings.spool, ignore_errors=True)
+        with (
+            alone_with_people(warehouse, lake, on_wait=on_wait),
+            own_folder(settings.spool) as folder,
+        ):
+            pruned = prune_files(lake, before, published, folder)
     with warehouse.connect() as connection:
         quarantined = quarantine.forget(connection, before)
         told = forget_loaded(connection, (present - timedelta(settings.keep_activity_days)).date())
@@ -160,28 +160,6 @@ def measure_cache(warehouse: Warehouse, cache: Cache, settings: Settings) -> int
     with warehouse.connect() as connection:
         figures.keep_cache_size(connection, settings.present().date(), held)
     return held
-
-
-class _PullUnderWayError(Exception):
-    """Somebody pulls: what is on disk may be theirs."""
-
-
-def _drop_spool(warehouse: Warehouse, spool: Path) -> None:
-    """Remove records that a killed pull has left on this machine, unless a pull is under way.
-
-    The next pull here would do so, and an erasure; but either may be made elsewhere.
-    """
-
-    def give_up() -> None:
-        raise _PullUnderWayError
-
-    if not spool.exists():
-        return
-    try:
-        with warehouse.lock("pull", on_wait=give_up):
-            shutil.rmtree(spool, ignore_errors=True)
-    except _PullUnderWayError:
-        return
 
 
 def _withdrawn(lake: LakeStore, before: datetime) -> list[int]:

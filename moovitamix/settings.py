@@ -237,7 +237,7 @@ class Settings(BaseSettings):
 
     @property
     def spool(self) -> Path:
-        """The folder of a pull on its way; whoever may pull into this namespace is alone in it."""
+        """Where pulls on their way, and what works on their files, have a folder each."""
         return self.home_path / "spool" / self.namespace
 
     def present(self) -> datetime:

@@ -13,6 +13,7 @@ from moovitamix.erasure import erase_users
 from moovitamix.ingest import people as in_files
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import kept_pulls
+from moovitamix.ingest.spool_folder import own_folder
 from moovitamix.resources import Cache, Lake, Warehouse
 from moovitamix.retention import Tidied, keep_house
 from moovitamix.settings import Settings, get_settings
@@ -161,17 +162,19 @@ def test_an_erasure_that_was_killed_is_completed_without_anybody_asking(
     assert peopled.mentions() == []
 
 
-def test_what_a_killed_pull_has_left_on_this_machine_goes_while_nobody_pulls(
+def test_what_a_killed_pull_has_left_on_this_machine_goes_and_what_is_in_use_stays(
     warehouse: Warehouse, lake: LakeStore, small: ReferenceSource, valkey: redis.Redis
 ) -> None:
     world = Peopled(warehouse, lake, valkey, small)
     spool = get_settings().spool
     spool.mkdir(parents=True)
-    (spool / "users-0.arrow").write_bytes(b"perpetua@example.org")
-    with warehouse.lock("pull"):
+    with own_folder(spool) as folder:
+        for place in (folder, spool, spool / "left"):
+            place.mkdir(exist_ok=True)
+            (place / "users-0.arrow").write_bytes(b"perpetua@example.org")
         tidy(world, at(26))
-        assert spool.exists(), "it may be the pull's that is under way"
-    tidy(world, at(26))
+        assert [*spool.iterdir()] == [folder], "of a pull that is under way"
+        assert [*folder.iterdir()]
     assert not spool.exists()
 
 

@@ -6,7 +6,6 @@ How the source is read is told by `fetch.py`, what of it is new by `bring.py`, t
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, datetime, timedelta
@@ -23,6 +22,7 @@ from moovitamix.ingest.fetch import Progress, Reading, read_source
 from moovitamix.ingest.keep import keep, keep_days, keep_lists, refuse_unless_whole
 from moovitamix.ingest.lake import LakeStore
 from moovitamix.ingest.pulls import EndpointCounts, Pull
+from moovitamix.ingest.spool_folder import own_folder
 
 # Below this share of the ids of the last pull, the source is another world.
 _SAME_WORLD = 0.5
@@ -59,7 +59,7 @@ async def pull_source(
         lake: Where to.
         client: Of the source.
         spool: A folder on a local disk, for what is read until it is kept: some 300 bytes a
-            record. It is emptied before and removed after the pull.
+            record. What a killed pull has left there is removed, and all of this one at its end.
         clock: Tells the present, naive UTC.
         first_day: The first partition.
         erased: Whose records are left out, and not kept.
@@ -82,21 +82,17 @@ async def pull_source(
     over = last_day_over(began)
     over_before = earlier[-1].over if earlier else None
     times = PullTimes(began, over, over_before, first_day)
-    # Whatever is here was left behind by a pull that was killed.
-    shutil.rmtree(spool, ignore_errors=True)
-    try:
-        readings = await read_source(client, spool, on_progress=on_progress, on_trouble=on_trouble)
+    with own_folder(spool) as folder:
+        readings = await read_source(client, folder, on_progress=on_progress, on_trouble=on_trouble)
         left_out = leave_out(readings, erased)
         if earlier:
-            _refuse_another_world(lake, earlier[-1], readings, spool)
+            _refuse_another_world(lake, earlier[-1], readings, folder)
         name = pulls.pull_name(began)
-        counts = _keep_new(lake, name, readings, earlier, times, spool, left_out)
+        counts = _keep_new(lake, name, readings, earlier, times, folder, left_out)
         pull = Pull(name, began, max(began, clock()), over, counts)
         refuse_unless_whole(lake, pull)
         confirm()
         keep(lake, pull)
-    finally:
-        shutil.rmtree(spool, ignore_errors=True)
     return pull
 
 
@@ -106,22 +102,21 @@ def _keep_new(
     readings: Mapping[str, Reading],
     earlier: Sequence[Pull],
     times: PullTimes,
-    spool: Path,
+    folder: Path,
     left_out: Mapping[str, int],
 ) -> dict[str, EndpointCounts]:
     """Write all files of a pull but its manifest; what it brought, by endpoint."""
     counts: dict[str, EndpointCounts] = {}
-    spool.mkdir(parents=True, exist_ok=True)  # nothing was spooled of an empty source
     # The files of one endpoint are written while the next one's records are dealt.
     with ThreadPoolExecutor() as writers:
         written: list[Future[None]] = []
         for reading in readings.values():
             endpoint = reading.endpoint
-            place, left = spool / endpoint.name, left_out[endpoint.name]
+            place, left = folder / endpoint.name, left_out[endpoint.name]
             brought = bring(lake, reading, earlier, times, place, erased=left)
             counts[endpoint.name] = brought.counts
             written += [
-                writers.submit(write, lake, name, endpoint, brought, spool)
+                writers.submit(write, lake, name, endpoint, brought, folder)
                 for write in (keep_days, keep_lists)
             ]
         for one in written:
