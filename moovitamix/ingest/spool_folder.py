@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_LOCK = ".lock"
+
 
 @contextmanager
 def own_folder(spool: Path) -> Iterator[Path]:
@@ -69,7 +71,8 @@ def _new(spool: Path) -> tuple[Path, int]:
 def _locked(folder: Path) -> int | None:
     """A handle that locks a folder until it is closed, or its process ends; None: it is locked."""
     try:
-        handle = os.open(folder, os.O_RDONLY)
+        # A file: folders cannot be locked on every disk.
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except FileNotFoundError:
         return None
     try:
