@@ -15,21 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import polars as pl
 import redis
 
 from moovitamix.errors import MoovitaMixError
 from moovitamix.recommend.popularity import listeners
-from moovitamix.resources import copy_out
 from moovitamix.serve.codec import DamagedValue, decode_list
 from moovitamix.serve.generations import Generation, genres_of, key_of, redis_answering
 from moovitamix.serve.http import snapshot
 from moovitamix.serve.http.challenger import Challenger
 from moovitamix.serve.http.folding import FoldingKept
 from moovitamix.serve.http.live_keeping import LiveKept
+from moovitamix.serve.http.naming import read_names
 from moovitamix.serve.http.removals import read_removals
-from moovitamix.serve.http.tracks import tell_tracks
-from moovitamix.serve.http.world import Counts, Favourites, Origin, World
+from moovitamix.serve.http.world import Counts, Origin, World
 from moovitamix.serve.life import renew
 
 if TYPE_CHECKING:
@@ -42,10 +40,6 @@ log = logging.getLogger(__name__)
 EVERY = 10.0
 NAMES_EVERY = 600.0
 
-_TRACKS = "SELECT id, name, artist FROM tracks ORDER BY id"
-_GENRES = "SELECT id, name FROM genres ORDER BY id"
-_TRACK_GENRES = "SELECT genre_id, track_id FROM track_genres ORDER BY genre_id, track_id"
-_FAVOURITES = "SELECT user_id, genre_id FROM user_favorite_genres ORDER BY user_id, genre_id"
 _LISTENERS = "SELECT track_id, count(DISTINCT user_id) FROM listen_history GROUP BY track_id"
 
 
@@ -183,20 +177,12 @@ class Refresher:
         self._world.removals_at = time.monotonic()
 
     def _take_names(self) -> None:
-        pair = {"genre_id": pl.Int64(), "id": pl.Int64()}
         with self._warehouse.connect() as connection:
-            rows = cast("list[tuple[int, str, str]]", connection.execute(_TRACKS).fetchall())
-            genres = cast("list[tuple[int, str]]", connection.execute(_GENRES).fetchall())
-            track_genres = copy_out(connection, _TRACK_GENRES, schema=pair)
-            stated = copy_out(connection, _FAVOURITES, schema=pair)
-        if not rows:
+            found = read_names(connection)
+        if found is None:
             return
-        tracks = tell_tracks(rows, genres, track_genres.to_numpy())
         with self._changing:
-            self._world.tracks = tracks
-            self._world.favourites = Favourites(
-                stated["genre_id"].to_numpy(), stated["id"].to_numpy()
-            )
+            self._world.tracks, self._world.favourites = found
             self._world.rank()
         self._names_at = time.monotonic()
         self._save()
