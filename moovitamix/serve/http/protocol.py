@@ -51,7 +51,8 @@ class WholeAnswers(BoundedProtocol):
             return
         super().data_received(data)
         cycle: Any = self.cycle
-        if whole and self._is_whole and self._begun == 1 and isinstance(cycle, Turn):
+        is_one = whole and self._is_whole and self._begun == 1 and not self.transport.is_closing()
+        if is_one and isinstance(cycle, Turn):
             _known.note(data, self.headers)
 
     def on_head(self) -> None:

@@ -46,6 +46,7 @@ CONVERSATIONS = {
     "a control character": (0, [HEAD, HEAD.replace(b"limit", b"li\tmit")]),
     "no ASCII": (0, [HEAD, HEAD.replace(b"limit", "lîmit".encode()), CLOSE]),
     "an empty line more": (1, [HEAD, HEAD + b"\r\n", b"\r\n" + HEAD, HEAD, CLOSE]),
+    "nonsense behind it": (0, [HEAD, HEAD + b"\x00\r\n\r\n"]),
     "a line less": (0, [HEAD, HEAD.removesuffix(b"\r\n") + CLOSE]),
     "at once": (1, [HEAD, HEAD + HEAD + HEAD, HEAD, HEAD + CLOSE]),
     "a body that is a head": (
