@@ -13,6 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 # test's imports, and stays the same for the session.
 FIRST_DAY = date(2026, 10, 12)
 os.environ["MOOVITAMIX_FIRST_DAY"] = FIRST_DAY.isoformat()
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # The newest moment in the session's source.
 SOURCE_NOW = datetime(2026, 11, 21, 12)  # noqa: DTZ001

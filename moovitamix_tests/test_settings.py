@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
@@ -154,7 +154,6 @@ def test_secrets_are_masked_where_settings_are_printed(monkeypatch: pytest.Monke
     assert "s3cret" not in read.model_dump_json()
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_a_namespace_is_a_plain_name_of_at_most_thirty_signs(name: str) -> None:
     plain = re.fullmatch(r"[a-z][a-z0-9_]{0,29}", name, flags=re.ASCII) is not None
@@ -165,7 +164,6 @@ def test_a_namespace_is_a_plain_name_of_at_most_thirty_signs(name: str) -> None:
             Settings(namespace=name)
 
 
-@settings(deadline=None)
 @given(st.from_regex(r"[a-z][a-z0-9_]{0,29}", fullmatch=True))
 def test_every_plain_name_is_a_namespace(name: str) -> None:
     assert Settings(namespace=name).namespace == name

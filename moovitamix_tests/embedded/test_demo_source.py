@@ -40,7 +40,7 @@ def test_equal_parameters_make_equal_worlds_and_another_seed_another_one() -> No
     assert len(ids & {track.id for track in other.tracks(0, 450, NOON)}) < 45
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31),
     first=st.integers(0, 1_600),
@@ -60,7 +60,7 @@ def test_a_slice_is_the_same_whatever_was_asked_before(
     assert fresh.listens(first, stop, now) == used.listens(first, stop, now)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(hours=st.integers(-100_000, 10_000), later=st.integers(0, 2_000))
 def test_counts_never_fall_and_agree_with_the_records(hours: int, later: int) -> None:
     world = DemoWorld(SMALL)

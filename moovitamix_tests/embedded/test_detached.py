@@ -279,7 +279,7 @@ NAMES = st.text(
 
 
 @given(names=st.lists(NAMES, max_size=4))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_socket_can_be_bound_whatever_the_folder_is_called(names: list[str]) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="mvx") as temporary,

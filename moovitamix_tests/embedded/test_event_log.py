@@ -401,7 +401,7 @@ def storages(
         max_size=8,
     )
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_batch_of_any_events_is_stored_as_one_by_one(
     described: list[tuple[str, str, str | None]],
     storages: tuple[SqliteEventLogStorage, SqliteEventLogStorage],

@@ -221,7 +221,7 @@ def keep_reading(
 
 @pytest.mark.parametrize("endpoint", [TRACKS, LISTENS], ids=lambda endpoint: endpoint.name)
 @given(sequence=PULLS, parts=st.integers(1, 3))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 def test_every_content_of_every_pull_is_dealt_once_to_one_day_or_counted_as_waiting(
     endpoint: Endpoint,
     sequence: list[tuple[timedelta, dict[int, tuple[datetime, int, datetime]]]],

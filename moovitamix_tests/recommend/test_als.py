@@ -116,7 +116,7 @@ def test_parameters_that_make_no_sense_are_refused(wrong: dict[str, float]) -> N
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_model_survives_its_file(users: int, tracks: int, factors: int, seed: int) -> None:
     chance = np.random.default_rng(seed)
     model = AlsModel(

@@ -176,7 +176,7 @@ def test_a_pinned_champion_holds_back_promotions_and_nothing_else() -> None:
 interval = st.tuples(st.floats(-0.15, 0.15), st.floats(0, 0.1)).map(lambda x: (x[0], x[0] + x[1]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(interval, interval, interval, st.floats(0.001, 0.05), st.integers(0, 200))
 def test_better_figures_never_undo_a_promotion(
     first: tuple[float, float],

@@ -123,7 +123,7 @@ def test_parameters_that_make_no_sense_are_refused(wrong: dict[str, object]) -> 
 
 
 @given(plays, settings_of_matrix, st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_matrix_survives_its_file_and_does_not_depend_on_the_order_of_plays(
     rows: list[tuple[int, int, datetime]], parameters: MatrixParameters, chance: object
 ) -> None:
@@ -140,7 +140,7 @@ def test_a_matrix_survives_its_file_and_does_not_depend_on_the_order_of_plays(
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_file_with_any_byte_changed_or_cut_off_never_gives_another_matrix(
     data: st.DataObject,
 ) -> None:
@@ -220,7 +220,7 @@ def test_selected_users_keep_their_rows_under_all_columns() -> None:
 
 
 @given(plays, settings_of_matrix, st.integers(1, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_plays_in_blocks_of_users_make_the_same_matrix(
     rows: list[tuple[int, int, datetime]], parameters: MatrixParameters, size: int
 ) -> None:

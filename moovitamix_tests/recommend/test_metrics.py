@@ -14,7 +14,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @given(seeds, st.integers(2, 30), st.integers(1, 12))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_ndcg_agrees_with_scikit_learn(seed: int, width: int, k: int) -> None:
     chance = np.random.default_rng(seed)
     relevant = np.zeros(width)
@@ -29,7 +29,7 @@ def test_ndcg_agrees_with_scikit_learn(seed: int, width: int, k: int) -> None:
 
 
 @given(seeds, st.integers(2, 30))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_average_precision_of_a_full_ranking_agrees_with_scikit_learn(
     seed: int, width: int
 ) -> None:

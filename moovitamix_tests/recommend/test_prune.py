@@ -25,7 +25,7 @@ NOTHING = RetentionRule(versions=1, age=timedelta(0))
 
 
 @given(st.lists(st.integers(0, 60), max_size=12), st.integers(1, 5), st.integers(0, 60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_newest_the_young_and_the_protected_are_kept_and_no_other(
     ages: list[int], versions: int, days: int
 ) -> None:

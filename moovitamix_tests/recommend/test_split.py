@@ -33,7 +33,7 @@ def frame(rows: list[tuple[int, int, int]]) -> pl.DataFrame:
 
 
 @given(plays)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_play_is_past_or_future_and_the_past_is_over_when_the_future_begins(
     rows: list[tuple[int, int, int]],
 ) -> None:
@@ -45,7 +45,7 @@ def test_every_play_is_past_or_future_and_the_past_is_over_when_the_future_begin
 
 
 @given(plays)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_hold_out_takes_each_users_last_tracks_with_all_their_plays(
     rows: list[tuple[int, int, int]],
 ) -> None:

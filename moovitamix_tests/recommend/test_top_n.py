@@ -36,7 +36,7 @@ def lists(blocks: object) -> list[tuple[int, list[int]]]:
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_equal_scores_are_ordered_by_track_id_also_where_the_list_ends(data: st.DataObject) -> None:
     width = data.draw(st.integers(1, 12))
     n = data.draw(st.integers(1, 14))

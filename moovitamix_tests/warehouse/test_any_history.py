@@ -177,9 +177,7 @@ def found_in(lake: LakeStore) -> set[tuple[int, datetime, int]]:
 
 
 @given(history=histories())
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_history_loaded_in_any_way_ends_in_the_tables_of_one_load(
     running_source: ReferenceSource,
     postgres_url: str,

@@ -147,9 +147,7 @@ def test_the_world_that_is_loaded_holds_what_could_go_wrong(
 
 
 @given(way=ways())
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_way_through_the_days_ends_in_the_same_warehouse(
     lakes: list[LakeStore],
     expected: dict[str, list[tuple[Any, ...]]],

@@ -148,7 +148,6 @@ def emptied(warehouse: Warehouse) -> Warehouse:
 @example(world=extremes(LAST_MOMENT))
 @settings(
     max_examples=15,
-    deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,

@@ -171,9 +171,7 @@ def loadable(play: Play) -> bool:
 
 
 @given(history=histories())
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_each_play_is_in_the_tables_once_however_it_came(
     running_source: ReferenceSource,
     postgres_url: str,
@@ -219,9 +217,7 @@ def test_each_play_is_in_the_tables_once_however_it_came(
     order=st.permutations(range(FIRST, LAST_DAYS[-1] + 1)),
     later=st.integers(0, 3),
 )
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_was_told_before_it_is_loaded_makes_the_same_tables_in_any_order(
     running_source: ReferenceSource,
     postgres_url: str,

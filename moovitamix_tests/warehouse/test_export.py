@@ -149,9 +149,7 @@ def test_parquet_holds_the_same_rows_with_types_that_any_reader_knows(
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), max_size=20))
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_comes_through_and_stays_when_others_are_left_out(
     warehouse: Warehouse, tmp_path: Path, texts: list[str]
 ) -> None:

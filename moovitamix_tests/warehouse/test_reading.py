@@ -31,9 +31,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 @given(rows=ROWS)
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_are_read_as_they_are(
     warehouse: Warehouse, rows: list[tuple[int, str, str | None, datetime]]
 ) -> None:

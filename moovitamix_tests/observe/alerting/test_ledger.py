@@ -32,7 +32,6 @@ def told(world: World) -> list[tuple[str, str, str]]:
 
 @settings(
     max_examples=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

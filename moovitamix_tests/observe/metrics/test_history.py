@@ -27,9 +27,7 @@ requests = st.lists(
 
 
 @given(requests, st.integers(0, 6))
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_counters_of_the_source_go_on_when_old_rows_are_forgotten(
     warehouse: Warehouse, pulls: list[list[float | None]], forgotten: int
 ) -> None:

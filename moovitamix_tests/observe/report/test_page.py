@@ -51,7 +51,7 @@ class _Page(HTMLParser):
 
 
 @given(any_report())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_report_is_read_back_as_it_was_and_shown_as_a_page_that_runs_nothing(
     report: Report,
 ) -> None:

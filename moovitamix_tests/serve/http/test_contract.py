@@ -68,7 +68,6 @@ def in_a_thread(published: Published, keys: str | None) -> Iterator[str]:
 def _examine(cases: SearchStrategy[Any], headers: dict[str, str]) -> None:
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         derandomize=True,
         database=None,
         phases=[Phase.explicit, Phase.generate],

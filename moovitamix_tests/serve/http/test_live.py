@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -92,7 +92,6 @@ def test_who_is_not_known_is_not_scored(live: LiveModel) -> None:
     assert live.similarity(World.NEVER_HEARD) is None
 
 
-@settings(deadline=None)
 @given(
     hnp.arrays(
         np.float32,

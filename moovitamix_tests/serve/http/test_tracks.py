@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moovitamix.serve.http import snapshot
@@ -22,7 +22,6 @@ def told(tracks: Tracks, ids: list[int]) -> list[dict[str, object]]:
     return [json.loads(b"{%b}" % members) for members in tracks.members(np.array(ids, np.int64))]
 
 
-@settings(deadline=None)
 @given(st.dictionaries(IDS, st.tuples(TEXTS, TEXTS), max_size=20), st.lists(IDS, max_size=5))
 def test_every_track_is_told_by_its_own_names_and_others_by_null(
     catalogue: dict[int, tuple[str, str]], others: list[int]
@@ -38,7 +37,6 @@ def test_every_track_is_told_by_its_own_names_and_others_by_null(
     assert told(tracks, asked) == expected
 
 
-@settings(deadline=None)
 @given(
     st.sets(st.integers(0, 15), max_size=10),
     st.sets(st.tuples(st.integers(0, 5), st.integers(0, 15)), max_size=40),
