@@ -174,7 +174,7 @@ async def _turn(
         wanted = len(together) + sum(transport.answers for _, transport in connections)
         for (protocol, _), request in zip(connections, together, strict=False):
             protocol.data_received(request)
-        while sum(transport.answers for _, transport in connections) < wanted:  # noqa: ASYNC110 - no event tells
+        while sum(transport.answers for _, transport in connections) < wanted:  # noqa: ASYNC110 - the loop's turns are what is timed
             await asyncio.sleep(0)
     return (time.thread_time() - began) / len(requests)
 
@@ -182,17 +182,16 @@ async def _turn(
 def _answer_at_once() -> None:
     """Have the application's reader find all that is in Redis in this process."""
     (reader,) = (one for one in gc.get_objects() if isinstance(one, ListReader))
-    held: dict[bytes, bytes] = {}
     with redis.Redis.from_url(os.environ["BENCHMARK_REDIS"]) as client:
         names = [name for name in client.keys("*") if client.type(name) == b"string"]
-        held = dict(zip(names, client.mget(names), strict=True))
+        held: dict[bytes, bytes | None] = dict(zip(names, client.mget(names), strict=True))
 
     async def mget(keys: Sequence[str | bytes]) -> list[bytes | None]:
         return [held.get(key if isinstance(key, bytes) else key.encode()) for key in keys]
 
-    connection = reader._held  # noqa: SLF001 - it stands in for it
+    connection = reader._held  # noqa: SLF001 - what reads Redis is not to be measured
     assert connection is not None
-    connection.mget = mget  # type: ignore[method-assign]  # the same
+    connection.mget = mget  # type: ignore[method-assign]  # reads this process instead
 
 
 if __name__ == "__main__":

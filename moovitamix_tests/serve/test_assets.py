@@ -378,21 +378,26 @@ MORE_FAULTS: dict[Fault, set[tuple[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "fault", FAULTS_OF | MORE_FAULTS, ids=lambda fault: getattr(fault, "__name__", "").strip("_")
-)
-def test_a_fault_in_the_cache_fails_its_check_and_no_other(
+def failing(
     resources: dict[str, object], valkey: redis.Redis, fault: Fault
-) -> None:
+) -> set[tuple[str, str]]:
+    """The checks that a published generation with this fault does not pass."""
     with dg.DagsterInstance.ephemeral() as instance:
         materialize(resources, instance)
         served = read_current(valkey, NAMESPACE)
         assert served is not None
         fault(valkey, served.name)
         found = verdicts(resources, instance)
-    assert {check for check, passed in found.items() if not passed} == (FAULTS_OF | MORE_FAULTS)[
-        fault
-    ]
+    return {check for check, passed in found.items() if not passed}
+
+
+@pytest.mark.parametrize(
+    "fault", FAULTS_OF | MORE_FAULTS, ids=lambda fault: getattr(fault, "__name__", "").strip("_")
+)
+def test_a_fault_in_the_cache_fails_its_check_and_no_other(
+    resources: dict[str, object], valkey: redis.Redis, fault: Fault
+) -> None:
+    assert failing(resources, valkey, fault) == (FAULTS_OF | MORE_FAULTS)[fault]
 
 
 def _halve_cosines_of_a_release(client: redis.Redis, generation: str) -> None:
@@ -420,13 +425,7 @@ def test_a_fault_in_the_list_of_a_new_release_fails_the_check_of_similar_tracks(
     resources: dict[str, object], valkey: redis.Redis, fault: Fault, expected: tuple[str, str]
 ) -> None:
     keep_places(resources)
-    with dg.DagsterInstance.ephemeral() as instance:
-        materialize(resources, instance)
-        served = read_current(valkey, NAMESPACE)
-        assert served is not None
-        fault(valkey, served.name)
-        found = verdicts(resources, instance)
-    assert {check for check, passed in found.items() if not passed} == {expected}
+    assert failing(resources, valkey, fault) == {expected}
 
 
 @pytest.fixture
